@@ -1,0 +1,346 @@
+"""The embedded engine: llama.cpp in a child process, asked for token ids over loopback.
+
+Ids come from requests that are not streamed, as a stream loses ids inside multi-byte characters: without a
+grammar in short chunks, each of whose prompts is all ids so far (the KV cache makes that cheap), under a
+grammar in one bounded request. A long prompt is read first by a stream, the only request that can be stopped.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tinsmith.engines.child_process import BATCH, ChildProcess
+from tinsmith.engines.grammar import Grammar, compile_grammar
+from tinsmith.engines.llama_http import ConnectionLostError, LlamaHTTP
+from tinsmith.engines.protocol import GREEDY, Cancelled, Generation, Sampling, Token, TurnUsage, Usage
+from tinsmith.engines.utf8 import PieceBytes, whole_characters
+from tinsmith.errors import EngineError
+from tinsmith.models import GGUFHeader
+
+_CHUNK = 32
+_SLOT: dict[str, Any] = {"id_slot": 0, "cache_prompt": True, "return_tokens": True}
+
+
+_REPORT = "This is a fault of Tinsmith or of the model file; please report it."
+
+
+def open_engine(
+    model_path: Path,
+    *,
+    context: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> "EmbeddedEngine":
+    """Loads the GGUF at `model_path` with a window of `context` tokens (None: the model's own; never more
+    than it).
+
+    Raises InputError `model_unreadable`, MachineError `memory` or `engine_missing`, EngineError
+    `engine_died`.
+    """
+    return EmbeddedEngine(model_path, context, progress)
+
+
+class EmbeddedEngine:
+    """A `TokenEngine`; also a context manager. See `open_engine`."""
+
+    def __init__(
+        self, model_path: Path, context: int | None, progress: Callable[[str], None] | None = None
+    ) -> None:
+        header = GGUFHeader(model_path)
+        trained = header.context_length
+        wanted = context or trained or 4096
+        self._model = model_path
+        self._context = min(wanted, trained) if trained else wanted
+        self.vocabulary = header.vocabulary
+        self._bytes = PieceBytes(self.vocabulary.pieces)
+        self._control = self.vocabulary.ids_of_kind("control")
+        self._ends = frozenset(self.vocabulary.end_of_generation)
+        self.usage = Usage()
+        self._turn = Usage()
+        self._cached: Sequence[int] = ()
+        self._closed = False
+        self._child: ChildProcess | None = ChildProcess(model_path, self._context, progress)
+        self._http = LlamaHTTP(self._child.port, self._child.key)
+        properties = self._call(lambda: self._http.get("/props"))
+        self.context_window = int(properties["default_generation_settings"]["n_ctx"])
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, None when it has been ended and not yet started again."""
+        return self._child.pid if self._child else None
+
+    def tokenize(self, text: str) -> list[int]:
+        """See `TokenEngine`."""
+        whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        body = {"content": whole, "add_special": False, "parse_special": False}
+        return self._call(lambda: self._http.post("/tokenize", body))["tokens"]
+
+    def detokenize(self, ids: Sequence[int]) -> bytes:
+        """See `TokenEngine`."""
+        return self.vocabulary.detokenize(ids)
+
+    def warm(self, ids: Sequence[int], cancel: threading.Event | None = None) -> None:
+        """See `TokenEngine`."""
+        # Without its last id, which the request that follows reads: so each id is read once and counted once.
+        known = ids[:-1]
+        if not known or self._shared(known) == len(known):
+            return
+        body = _SLOT | _sampler(GREEDY) | {"prompt": list(known), "n_predict": 1}
+        answer = self._call(lambda: self._http.stream("/completion", body, cancel))
+        self._account(known, answer, decoded=0)
+
+    def generate(
+        self,
+        ids: Sequence[int],
+        *,
+        grammar: Grammar | None = None,
+        banned: Collection[int] = (),
+        stop: Collection[int] = (),
+        sampling: Sampling = GREEDY,
+        limit: int,
+        cancel: threading.Event | None = None,
+    ) -> Generation:
+        """See `TokenEngine`. Raises ValueError for an empty prompt."""
+        if not ids:
+            raise ValueError("an empty prompt")
+        if limit < 1:
+            return Generation((), "limit")
+        self._warm_if_long(ids, cancel)
+        if grammar is not None:
+            return self._constrained(ids, compile_grammar(grammar), set(banned), sampling, limit, cancel)
+        return self._free(ids, set(banned), set(stop), sampling, limit, cancel)
+
+    def log_probs(
+        self, ids: Sequence[int], forced: Sequence[int], cancel: threading.Event | None = None
+    ) -> list[float]:
+        """See `TokenEngine`. One request for each run of whole characters, one for each other id."""
+        self._warm_if_long(ids, cancel)
+        found: list[float] = []
+        for whole, group in groupby(forced, key=lambda token: token in self._bytes.forcible):
+            run = list(group)
+            so_far = [*ids, *forced[: len(found)]]
+            if whole:
+                found += self._forced(so_far, run, cancel)
+                continue
+            for i, token in enumerate(run):
+                found.append(self.next_log_probs([*so_far, *run[:i]], self.vocabulary.size, cancel)[token])
+        return found
+
+    def next_log_probs(
+        self, ids: Sequence[int], count: int, cancel: threading.Event | None = None
+    ) -> dict[int, float]:
+        """See `TokenEngine`."""
+        self._warm_if_long(ids, cancel)
+        # The server tells nothing of an id that begins a character, so it is made to sample one that does
+        # not.
+        body = _sampler(GREEDY) | _force([self._bytes.plain]) | {"n_probs": count}
+        answer = self._request(ids, 1, body, cancel)
+        return {
+            int(entry["id"]): float(entry["logprob"]) for entry in _probabilities(answer)[0]["top_logprobs"]
+        }
+
+    def score(self, ids: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
+        """See `TokenEngine`."""
+        return [sum(self.log_probs(ids, continuation)) for continuation in continuations]
+
+    def begin_turn(self) -> None:
+        """See `TokenEngine`."""
+        self._turn = Usage()
+
+    def end_turn(self) -> TurnUsage:
+        """See `TokenEngine`."""
+        turn = self._turn
+        return TurnUsage(turn.prefilled, turn.reused, turn.decoded, turn.requests)
+
+    def close(self) -> None:
+        """See `TokenEngine`."""
+        self._closed = True
+        self._end_child()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _forced(
+        self, ids: Sequence[int], forced: Sequence[int], cancel: threading.Event | None
+    ) -> list[float]:
+        tokens, _ = self._complete(ids, len(forced), GREEDY, _force(forced), cancel)
+        found = [token.logprob for token in tokens if token.logprob is not None]
+        if [token.id for token in tokens] != list(forced) or len(found) != len(forced):
+            raise EngineError("ids_lost", "the engine did not follow the ids it was given", _REPORT)
+        return found
+
+    def _free(
+        self,
+        ids: Sequence[int],
+        banned: set[int],
+        stop: set[int],
+        sampling: Sampling,
+        limit: int,
+        cancel: threading.Event | None,
+    ) -> Generation:
+        found: list[Token] = []
+        while len(found) < limit:
+            so_far = [*ids, *(token.id for token in found)]
+            size = min(_CHUNK, limit - len(found))
+            tokens, reason = self._complete(so_far, size, sampling, _biases(banned), cancel)
+            at = next((i for i, token in enumerate(tokens) if token.id in stop), None)
+            if at is not None:
+                return Generation((*found, *tokens[:at]), "stop")
+            found += tokens
+            if reason == "eos":
+                return Generation(tuple(found), "eog")
+            if len(tokens) < size:  # the window is full
+                break
+        return Generation(tuple(found), "limit")
+
+    def _constrained(
+        self,
+        ids: Sequence[int],
+        gbnf: str,
+        banned: set[int],
+        sampling: Sampling,
+        limit: int,
+        cancel: threading.Event | None,
+    ) -> Generation:
+        # A complete grammar is shown by an end-of-generation id, so one must be allowed, and only one is of
+        # use.
+        end = next((token for token in self.vocabulary.end_of_generation if token not in banned), None)
+        end = self.vocabulary.end_of_generation[0] if end is None else end
+        banned = (banned | self._ends | set(self._control) | self._bytes.never) - {end}
+        for bans in (banned, banned | self._bytes.openers):
+            # One more than the limit: the id that says that the grammar is complete.
+            body = _biases(bans) | {"grammar": gbnf}
+            tokens, reason = self._complete(ids, limit + 1, sampling, body, cancel)
+            stop = "grammar" if reason == "eos" else "limit"
+            tokens = tokens[:limit]
+            whole = whole_characters([self.vocabulary.pieces[token.id] for token in tokens])
+            if whole is not None:
+                return Generation(tuple(tokens[:whole]), stop)
+        raise EngineError("not_utf8", "the engine wrote bytes that are no text", _REPORT)
+
+    def _complete(
+        self,
+        ids: Sequence[int],
+        limit: int,
+        sampling: Sampling,
+        extra: dict[str, Any],
+        cancel: threading.Event | None,
+    ) -> tuple[list[Token], str]:
+        """The tokens of one request without the end-of-generation id, and llama.cpp's `stop_type`."""
+        # The seed goes on with the position, else every chunk would draw the same numbers.
+        drawn = Sampling(sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed + len(ids))
+        answer = self._request(ids, limit, _sampler(drawn) | {"n_probs": 1} | extra, cancel)
+        tokens = _with_log_probs(answer["tokens"], _probabilities(answer))
+        if len(tokens) != answer["timings"]["predicted_n"]:
+            raise EngineError("ids_lost", "the engine lost token ids", _REPORT)
+        if answer["stop_type"] == "eos" and tokens and tokens[-1].id in self._ends:
+            tokens.pop()
+        return tokens, answer["stop_type"]
+
+    def _request(
+        self, ids: Sequence[int], limit: int, extra: dict[str, Any], cancel: threading.Event | None
+    ) -> dict[str, Any]:
+        if cancel is not None and cancel.is_set():
+            raise Cancelled
+        body = _SLOT | {"prompt": list(ids), "n_predict": limit} | extra
+        try:
+            answer = self._call(lambda: self._http.post("/completion", body, cancel))
+        except Cancelled:
+            self._end_child()  # it computes on, for nobody: ending it is the only way to stop it
+            raise
+        self._account([*ids, *answer["tokens"][:-1]], answer, decoded=int(answer["timings"]["predicted_n"]))
+        return answer
+
+    def _warm_if_long(self, ids: Sequence[int], cancel: threading.Event | None) -> None:
+        if cancel is not None and len(ids) - self._shared(ids) > BATCH:
+            self.warm(ids, cancel)
+
+    def _shared(self, ids: Sequence[int]) -> int:
+        """How many ids of `ids` the slot's KV cache begins with, as far as we know."""
+        pairs = zip(ids, self._cached, strict=False)
+        return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ids), len(self._cached)))
+
+    def _account(self, cached: Sequence[int], answer: dict[str, Any], decoded: int) -> None:
+        self._cached = cached
+        timings = answer["timings"]
+        for account in (self.usage, self._turn):
+            if account is self.usage or account.requests == 0:
+                account.reused += int(timings["cache_n"])
+            account.prefilled += int(timings["prompt_n"])
+            account.decoded += decoded
+            account.requests += 1
+
+    def _call(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if self._closed:
+            raise EngineError("engine_closed", "the engine is closed", _REPORT)
+        if self._child is None:  # ended by a cancellation
+            self._child = ChildProcess(self._model, self._context)
+            self._http = LlamaHTTP(self._child.port, self._child.key)
+        try:
+            return ask()
+        except ConnectionLostError as error:
+            raise _gone(self._child, str(error)) from error
+
+    def _end_child(self) -> None:
+        self._cached = ()
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+
+
+def _gone(child: ChildProcess, reason: str) -> EngineError:
+    """The error for an engine lost while it was in use; whatever ended it, this is not the person's input."""
+    cause = child.died().message if child.ended_within(2.0) else f"no answer: {reason}"
+    return EngineError(
+        "engine_died",
+        f"the engine ended unexpectedly: {cause}",
+        "Run the command again; where memory is short, use a smaller context or model.",
+    )
+
+
+def _sampler(sampling: Sampling) -> dict[str, Any]:
+    """The sampler chain written out: the server's own defaults (min-p, penalties) are not ours."""
+    if sampling.temperature <= 0:
+        return {"samplers": ["top_k"], "top_k": 1, "temperature": 0.0}
+    names = ["top_k"] * (sampling.top_k > 0) + ["top_p"] * (sampling.top_p < 1) + ["temperature"]
+    return {
+        "samplers": names,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "temperature": sampling.temperature,
+        "seed": sampling.seed % 0xFFFFFFFF,  # the all-ones seed means a random one
+    }
+
+
+def _biases(banned: Collection[int]) -> dict[str, Any]:
+    return {"logit_bias": [[token, False] for token in sorted(banned)]} if banned else {}
+
+
+def _probabilities(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return answer.get("completion_probabilities", [])
+
+
+def _force(ids: Sequence[int]) -> dict[str, Any]:
+    """A grammar of token references."""
+    return {"grammar": "root ::= " + " ".join(f"<[{token}]>" for token in ids) + "\n"}
+
+
+def _with_log_probs(ids: Sequence[int], probabilities: Sequence[dict[str, Any]]) -> list[Token]:
+    """Every id with its log-probability; the server reports of a character's several ids only the last."""
+    tokens: list[Token] = []
+    reported = iter(probabilities)
+    entry = next(reported, None)
+    for token in ids:
+        if entry is not None and entry["id"] == token:
+            tokens.append(Token(token, float(entry["logprob"])))
+            entry = next(reported, None)
+        else:
+            tokens.append(Token(token, None))
+    return tokens

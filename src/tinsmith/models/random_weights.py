@@ -1,0 +1,182 @@
+"""Models with random weights: real inference, real tokens, no knowledge.
+
+They stand in tests for any model, and beside Solder as the baseline that shows what its training is worth: a
+*twin* copies a file's metadata, vocabulary and tensor shapes, and draws only the weights anew.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinsmith.models.gguf_header import GGUFHeader
+from tinsmith.models.vocabulary import byte_characters
+
+CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+DELIMITERS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+
+_WORDS = (
+    "return",
+    "self",
+    "def",
+    "import",
+    "None",
+    "True",
+    "False",
+    "for",
+    "if",
+    "path",
+    "test",
+    "value",
+    "    ",
+    "\n\n",
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a Qwen3-family model; `context` in tokens."""
+
+    layers: int = 2
+    d_model: int = 64
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 16
+    ffn: int = 128
+    context: int = 32768
+
+
+def write_random(
+    path: Path,
+    *,
+    like: Path | None = None,
+    vocabulary: Sequence[str] | None = None,
+    merges: Sequence[str] | None = None,
+    shape: Shape | None = None,
+    seed: int = 0,
+    scale: float = 0.02,
+    context: int | None = None,
+    name: str | None = None,
+) -> Path:
+    """Writes a GGUF with normally distributed weights (standard deviation `scale`, norms 1) and returns
+    `path`.
+
+    `like` makes a twin of that file: same metadata, shapes and types (F32, F16, Q8_0), `context` replaces its
+    context length. Otherwise a Qwen3-architecture model of `shape` over `vocabulary` and `merges` (byte-level
+    BPE, token texts in their mapped form; the control tokens and delimiters of Qwen-XML are known by their
+    text), by default a small one of 256 bytes, a few Python words and the reserved tokens. `name` becomes
+    `general.name`. Raises ValueError for a tensor type that cannot be written.
+    """
+    if like is not None:
+        _write_twin(path, GGUFHeader(like), seed, scale, context, name)
+    else:
+        if vocabulary is None:
+            vocabulary, merges = small_vocabulary()
+        _write_fresh(path, vocabulary, merges or (), shape or Shape(), seed, scale, name or "random")
+    return path
+
+
+def small_vocabulary() -> tuple[list[str], list[str]]:
+    """Token texts and merges: 256 bytes, the prefixes of a few words, the reserved tokens of Qwen-XML."""
+    characters = byte_characters()
+    tokens = list(characters.values())
+    merges: list[str] = []
+    for word in _WORDS:
+        mapped = "".join(characters[byte] for byte in word.encode())
+        for end in range(2, len(mapped) + 1):
+            if mapped[:end] not in tokens:
+                tokens.append(mapped[:end])
+                merges.append(f"{mapped[: end - 1]} {mapped[end - 1]}")
+    return [*tokens, *CONTROL, *DELIMITERS], merges
+
+
+def _write_fresh(
+    path: Path, tokens: Sequence[str], merges: Sequence[str], shape: Shape, seed: int, scale: float, name: str
+) -> None:
+    import gguf
+    import numpy
+
+    writer = gguf.GGUFWriter(path, "qwen3")
+    writer.add_name(name)
+    writer.add_block_count(shape.layers)
+    writer.add_context_length(shape.context)
+    writer.add_embedding_length(shape.d_model)
+    writer.add_feed_forward_length(shape.ffn)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_key_length(shape.head_dim)
+    writer.add_value_length(shape.head_dim)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_rope_freq_base(1e6)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(list(tokens))
+    writer.add_token_types([3 if t in CONTROL else 4 if t in DELIMITERS else 1 for t in tokens])
+    writer.add_token_merges(list(merges))
+    writer.add_eos_token_id(list(tokens).index("<|im_end|>"))
+    writer.add_pad_token_id(list(tokens).index("<|endoftext|>"))
+    writer.add_add_bos_token(False)
+
+    draw = numpy.random.default_rng(seed)
+
+    def weight(name: str, *rows_columns: int) -> None:
+        values = draw.standard_normal(rows_columns, dtype=numpy.float32) * numpy.float32(scale)
+        writer.add_tensor(name + ".weight", values)
+
+    def norm(name: str, size: int) -> None:
+        writer.add_tensor(name + ".weight", numpy.ones(size, dtype=numpy.float32))
+
+    d, q, kv = shape.d_model, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    weight("token_embd", len(tokens), d)  # also the output matrix: embeddings are tied
+    norm("output_norm", d)
+    for block in (f"blk.{layer}." for layer in range(shape.layers)):
+        norm(block + "attn_norm", d)
+        weight(block + "attn_q", q, d)
+        weight(block + "attn_k", kv, d)
+        weight(block + "attn_v", kv, d)
+        norm(block + "attn_q_norm", shape.head_dim)
+        norm(block + "attn_k_norm", shape.head_dim)
+        weight(block + "attn_output", d, q)
+        norm(block + "ffn_norm", d)
+        weight(block + "ffn_gate", shape.ffn, d)
+        weight(block + "ffn_up", shape.ffn, d)
+        weight(block + "ffn_down", d, shape.ffn)
+    _finish(writer)
+
+
+def _write_twin(
+    path: Path, header: GGUFHeader, seed: int, scale: float, context: int | None, name: str | None
+) -> None:
+    import gguf
+    import numpy
+
+    replaced: dict[str, Any] = {}
+    if context is not None:
+        replaced[f"{header.architecture}.context_length"] = context
+    if name is not None:
+        replaced["general.name"] = name
+    writer = gguf.GGUFWriter(path, header.architecture)
+    for key, field in header.reader.fields.items():
+        if key.startswith("GGUF.") or key == "general.architecture":
+            continue
+        sub_type = field.types[-1] if len(field.types) > 1 else None
+        writer.add_key_value(key, replaced.get(key, field.contents()), field.types[0], sub_type)
+    draw = numpy.random.default_rng(seed)
+    for tensor in header.reader.tensors:
+        kind = tensor.tensor_type
+        if kind.name not in ("F32", "F16", "Q8_0"):
+            raise ValueError(f"{tensor.name} is {kind.name}: only F32, F16 and Q8_0 can be drawn anew")
+        shape = tuple(int(n) for n in reversed(tensor.shape))
+        if len(shape) == 1:  # norms, and biases of families that have them: neutral
+            values = numpy.full(shape, 1.0 if "norm" in tensor.name else 0.0, dtype=numpy.float32)
+        else:
+            values = draw.standard_normal(shape, dtype=numpy.float32) * numpy.float32(scale)
+        writer.add_tensor(tensor.name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+    _finish(writer)
+
+
+def _finish(writer: Any) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
