@@ -13,9 +13,10 @@ from tinsmith.learn.network import Shape
 from tinsmith.learn.shards import Shards
 from tinsmith.learn.training import Plan, train
 
+LARGE = Shape(layers=5, ffn=768)
 CHOICES = {
-    "5.0M, brief 0.15": Plan(),
-    "5.0M, calls only": Plan(brief_weight=0.0),
+    "5.0M, brief 0.15": Plan(shape=LARGE),
+    "5.0M, calls only": Plan(shape=LARGE, brief_weight=0.0),
     "2.3M, brief 0.15": Plan(shape=Shape(layers=3, ffn=256)),
 }
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 class Shape:
     """The sizes of a network. `ffn` and `d_model` are multiples of 256, so that every GGUF quantisation fits."""
 
-    layers: int = 5
+    layers: int = 4
     d_model: int = 256
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 64
-    ffn: int = 768
+    ffn: int = 512
     vocabulary: int = 4096
     context: int = 4096
     rope_base: float = 10_000.0

@@ -1,6 +1,7 @@
 """The training loop: resumable, interruptible, with progress; two cores are enough and an accelerator is used if there.
 
-AdamW; the learning rate warms up and then falls linearly to nothing. Checkpoints are written atomically.
+Muon updates the hidden matrices, AdamW the embedding and the norms; the learning rate warms up and then falls linearly
+to nothing. Checkpoints are written atomically.
 """
 
 import json
@@ -16,10 +17,11 @@ import torch
 import torch.nn.functional as F
 
 from tinsmith.learn.examples import Kind
+from tinsmith.learn.muon import Muon
 from tinsmith.learn.network import Decoder, Shape
 from tinsmith.learn.shards import BUCKETS, Batch, Shards
 
-REPORTS = 12
+REPORTS = 40
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,9 @@ class Plan:
     """What to train. `tokens` counts the padded ids that the network reads."""
 
     shape: Shape = field(default_factory=Shape)
-    tokens: int = 36_000_000
+    tokens: int = 24_000_000
     batch_tokens: int = 12_288
+    matrix_rate: float = 0.02
     rate: float = 0.003
     weight_decay: float = 0.05
     learnt_share: float = 0.3
@@ -66,13 +69,14 @@ def train(
     torch.manual_seed(plan.seed)
     torch.set_num_threads(len(os.sched_getaffinity(0)))  # torch's default leaves hardware threads idle
     network = Decoder(plan.shape).to(device)
-    optimizer = _optimizer(network, plan)
+    optimizers = _optimizers(network, plan)
     seen, epoch, skip = 0, 0, 0
     checkpoint = directory / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         seen, epoch, skip = state["seen"], state["epoch"], state["skip"]
         progress(f"resumed at {seen:,} tokens")
 
@@ -91,7 +95,7 @@ def train(
     def save() -> None:
         state = {
             "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "seen": seen,
             "epoch": epoch,
             "skip": skip,
@@ -106,13 +110,16 @@ def train(
         ):
             if number < skip:
                 continue
-            for group in optimizer.param_groups:
-                group["lr"] = plan.rate * _rate(seen / plan.tokens)
+            rate = _rate(seen / plan.tokens)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["base"] * rate
             loss = step(*_tensors(batch, device))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
             recent.append(loss.item())
             size = batch.ids.shape[0] * (batch.ids.shape[1] - 1)
             seen, spent, skip = seen + size, spent + size, number + 1
@@ -150,11 +157,15 @@ def load(directory: Path) -> tuple[Decoder, dict[str, Any]]:
     return network, {**plan, "seen": state["seen"]}
 
 
-def _optimizer(network: Decoder, plan: Plan) -> torch.optim.AdamW:
-    matrices = [p for p in network.parameters() if p.dim() == 2]
-    norms = [p for p in network.parameters() if p.dim() != 2]
-    groups = [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": norms, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.95), fused=True)
+def _optimizers(network: Decoder, plan: Plan) -> list[torch.optim.Optimizer]:
+    matrices = [p for name, p in network.named_parameters() if p.dim() == 2 and not name.startswith("embed")]
+    others = [p for name, p in network.named_parameters() if p.dim() != 2 or name.startswith("embed")]
+    muon = Muon(matrices, lr=plan.matrix_rate, weight_decay=plan.weight_decay)
+    adam = torch.optim.AdamW(others, lr=plan.rate, betas=(0.9, 0.95), weight_decay=0.0)
+    for optimizer, base in ((muon, plan.matrix_rate), (adam, plan.rate)):
+        for group in optimizer.param_groups:
+            group["base"] = base
+    return [muon, adam]
 
 
 def _rate(done: float) -> float:

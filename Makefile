@@ -1,0 +1,50 @@
+# Each target does its own set-up in .venv (or .venv-learn, with torch) and ends with one line of verdict.
+PYTHON ?= python3
+BIN := .venv/bin
+LEARN := .venv-learn/bin
+CACHE ?= .cache
+
+.PHONY: demo test test-learn check bench train-solder compare-solder clean
+
+demo: $(BIN)/.ready
+	$(BIN)/python demo/demo.py $(DEMO_ARGS)
+
+test: $(BIN)/.ready-dev
+	$(BIN)/python -m pytest -m "not learn"
+
+test-learn: $(LEARN)/.ready
+	$(LEARN)/python -m pytest -m learn
+
+check: $(BIN)/.ready-dev $(LEARN)/.ready
+	$(BIN)/ruff check src tests demo
+	$(BIN)/ruff format --check src tests demo
+	$(LEARN)/lint-imports
+	$(LEARN)/pyright
+	@echo "check: passed"
+
+bench: $(BIN)/.ready
+	$(BIN)/python -m tinsmith.evals.ranking --cache $(CACHE)/evals
+	$(BIN)/python -m tinsmith.evals.table --cache $(CACHE)/evals
+
+train-solder: $(LEARN)/.ready
+	$(LEARN)/python -m tinsmith.learn.solder --cache $(CACHE)/learn --out src/tinsmith/models/weights/solder.gguf
+
+compare-solder: $(LEARN)/.ready
+	$(LEARN)/python -m tinsmith.learn.comparison --shards $(CACHE)/learn/shards/full --out $(CACHE)/learn/comparison
+
+$(BIN)/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(BIN)/.ready-dev: $(BIN)/.ready
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+$(LEARN)/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-learn
+	$(LEARN)/python -m pip install --quiet --editable ".[learn,dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-learn .cache build dist
