@@ -1,7 +1,7 @@
 """Resolves a real bug in a real package: xmltodict 0.13.0, as released, with a defect that upstream fixed in 0.14.0.
 
-The wheel is downloaded by name, version and hash, unpacked into a git repository of its own, and nothing of it runs outside
-the sandbox. Ends with 0 only if the run is `resolved`.
+The wheel is downloaded by name, version and hash and unpacked into a git repository of its own; nothing of it runs
+outside the sandbox. Ends with 0 only if the run is `resolved`.
 """
 
 import argparse

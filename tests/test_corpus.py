@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tinsmith import models
 from tinsmith.errors import InputError
+from tinsmith.evals.held_out import held_out
 from tinsmith.learn import corpus
 
 _LICENCES = {
@@ -56,6 +58,20 @@ def test_manifest_holds_no_excluded_project() -> None:
     } <= projects
     assert "quicksort" in functions
     assert not projects & {package.name for package in corpus.load()}
+
+
+def test_what_the_weights_were_made_of_is_listed_and_allowed() -> None:
+    text = Path(models.__file__).with_name("weights").joinpath("PROVENANCE.tsv").read_text(encoding="utf-8")
+    head, *rows = [line.split("\t") for line in text.splitlines()]
+    assert head == ["package", "version", "licence", "sha256", "functions"]
+    pinned = {(p.name, p.version, p.licence, p.sha256) for p in corpus.load()}
+    listed = {(name, version, licence, digest) for name, version, licence, digest, _ in rows}
+    assert {row for row in listed if row[0] != "cpython"} == pinned
+    names = {corpus.normalised(row[0]) for row in rows}
+    assert len(names) == len(rows)
+    assert not names & corpus.excluded()[0]
+    assert not names & {corpus.normalised(package.name) for package in held_out()}
+    assert all(set(row[2].split(" AND ")) <= _LICENCES for row in rows)
 
 
 def test_the_list_of_the_workplace_is_covered() -> None:

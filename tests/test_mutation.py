@@ -50,9 +50,7 @@ _SOURCE = '''class Reader:
 def _tokens(line: str) -> list[str]:
     skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
     return [
-        t.string
-        for t in tokenize.generate_tokens(io.StringIO(line.strip() + "\n").readline)
-        if t.type not in skipped
+        t.string for t in tokenize.generate_tokens(io.StringIO(line.strip() + "\n").readline) if t.type not in skipped
     ]
 
 

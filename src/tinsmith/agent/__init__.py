@@ -2,7 +2,7 @@
 
 from tinsmith.agent.loop import Copy, End, Judge, LimitReached, Limits, Loop, Verdict
 from tinsmith.agent.transcript import EventSink, Transcript
-from tinsmith.agent.writer import CallWriter, WindowFull, Written
+from tinsmith.agent.writer import CallWriter, Option, Order, WindowFull, Written, as_options, by_likelihood
 
 __all__ = [
     "CallWriter",
@@ -13,8 +13,12 @@ __all__ = [
     "LimitReached",
     "Limits",
     "Loop",
+    "Option",
+    "Order",
     "Transcript",
     "Verdict",
     "WindowFull",
     "Written",
+    "as_options",
+    "by_likelihood",
 ]

@@ -1,8 +1,9 @@
 """The loop: ask, act, observe, until the gate says done or a limit is reached.
 
-Each turn the model writes one call. An edit is verified at once by the judge; `finish` is the judge's to grant. Where the
-model ranked its edit among candidates and the judge rejects it, the next candidate is tried on a fork of the transcript
-and on the snapshot of the copy, as if the first had never been: failed attempts do not fill the window.
+Each turn the model writes one call. An edit is verified at once by the judge; `finish` is the judge's to
+grant. Where the model ranked its edit among candidates and the judge rejects it, the next candidate is tried
+on a fork of the transcript and on the snapshot of the copy, as if the first had never been: failed attempts
+do not fill the window.
 """
 
 import time
@@ -107,15 +108,17 @@ class Loop:
     def run(self, transcript: Transcript) -> End:
         """Runs to the end. Raises EngineError and Cancelled; what the copy holds then is what was done."""
         deadline = time.monotonic() + self._limits.seconds
+        self._engine.begin_turn()
         try:
             while True:
                 self._begin_turn(deadline)
                 call = self._next_call(transcript)
                 verdict, observation = self._act(call)
                 self._end_turn(transcript, call, observation, verdict)
-                while verdict and not verdict.accepted and (again := self._go_back(transcript)):
+                while verdict and not verdict.accepted and (option := self._next_option()):
                     self._begin_turn(deadline)
-                    transcript, call = again
+                    transcript = self._go_back(transcript)
+                    call = option(transcript)
                     verdict, observation = self._act(call)
                     self._end_turn(transcript, call, observation, verdict)
                 if call.tool == FINISH.name and verdict and verdict.accepted:
@@ -130,28 +133,27 @@ class Loop:
         if time.monotonic() > deadline:
             raise LimitReached(f"the limit of {self._limits.seconds:.0f} seconds")
         self.turns += 1
-        self._engine.begin_turn()
 
     def _next_call(self, transcript: Transcript) -> Call:
-        before = self._copy.snapshot()
         written = self._writer.write(transcript)
         if written.alternatives is not None:
-            shown = self._toolbox.shown.copy()
+            before, shown = self._copy.snapshot(), self._toolbox.shown.copy()
             self._choice = _ChoicePoint(written.tool_at, before, shown, written.alternatives)
         return written.call
 
-    def _go_back(self, transcript: Transcript) -> tuple[Transcript, Call] | None:
-        """The next candidate on a fork, with the copy as it was before; None where nothing is left to choose."""
-        if self._choice is None:
-            return None
-        option = next(self._choice.left, None)
+    def _next_option(self) -> Callable[[Transcript], Call] | None:
+        """The next best candidate; None where nothing is left to choose."""
+        option = next(self._choice.left, None) if self._choice else None
         if option is None:
             self._choice = None
-            return None
+        return option
+
+    def _go_back(self, transcript: Transcript) -> Transcript:
+        """A fork from where the model chose, with the copy and what is shown as they were then."""
+        assert self._choice is not None
         self._copy.restore(self._choice.snapshot)
         self._toolbox.shown = self._choice.shown.copy()
-        branch = transcript.fork(self._choice.length)
-        return branch, option(branch)
+        return transcript.fork(self._choice.length)
 
     def _act(self, call: Call) -> tuple[Verdict | None, Observation]:
         """Does the call; edits and `finish` come with a verdict."""
@@ -167,10 +169,9 @@ class Loop:
             return Verdict(False, observation.text), observation
         return None, observation
 
-    def _end_turn(
-        self, transcript: Transcript, call: Call, observation: Observation, verdict: Verdict | None
-    ) -> None:
+    def _end_turn(self, transcript: Transcript, call: Call, observation: Observation, verdict: Verdict | None) -> None:
         usage = self._engine.end_turn()
+        self._engine.begin_turn()  # at once: what the search for a next candidate reads is the next turn's
         self._sink.append(
             "turn",
             number=self.turns,
@@ -182,8 +183,6 @@ class Loop:
             accepted=verdict.accepted if verdict else None,
             usage={"prefilled": usage.prefilled, "reused": usage.reused, "decoded": usage.decoded},
         )
-        place = call.arguments.get("path", "") + (
-            f":{call.arguments['start']}" if "start" in call.arguments else ""
-        )
+        place = call.arguments.get("path", "") + (f":{call.arguments['start']}" if "start" in call.arguments else "")
         said = observation.text.strip().split("\n")
         self._progress(f"turn {self.turns}: {call.tool} {place}  {said[-1][:100]}")

@@ -1,8 +1,8 @@
 """The append-only token transcript, and forks of it.
 
-The prompt of a turn begins with every id of the turn before it: sampled ids are kept as they were sampled, text is encoded
-once. There is no way to change what is there. Going back to try something else is a fork: a new branch that begins with a
-prefix of the old one, recorded in the log.
+The prompt of a turn begins with every id of the turn before it: sampled ids are kept as they were sampled,
+text is encoded once. There is no way to change what is there. Going back to try something else is a fork: a
+new branch that begins with a prefix of the old one, recorded in the log.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class EventSink(Protocol):
 
 
 class Transcript:
-    """One branch. Ids are appended by `write` (spans of ours or of the repository's) and `sampled` (the model's)."""
+    """One branch. `write` appends spans of ours or of the repository's, `sampled` the model's ids."""
 
     def __init__(self, encoder: Encoder, sink: EventSink, *, _branch: int = 0) -> None:
         self._encoder = encoder
@@ -41,7 +41,7 @@ class Transcript:
         return self._branch
 
     def write(self, spans: Spans, kind: str) -> None:
-        """Appends text and control tokens. `kind` says what it is, for the log: system, user, syntax, observation."""
+        """Appends text and control tokens. `kind` is for the log: system, user, syntax, observation."""
         self._append(self._encoder.encode(spans), kind)
 
     def sampled(self, ids: Sequence[int], kind: str = "sampled") -> None:
@@ -49,7 +49,7 @@ class Transcript:
         self._append(ids, kind)
 
     def fork(self, length: int) -> "Transcript":
-        """A new branch that begins with the first `length` ids of this one. Raises ValueError beyond its end."""
+        """A new branch that begins with this one's first `length` ids. Raises ValueError beyond its end."""
         if not 0 <= length <= len(self._ids):
             raise ValueError(f"cannot fork at {length} of {len(self._ids)} ids")
         self._branches[0] += 1

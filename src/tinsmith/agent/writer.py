@@ -1,13 +1,15 @@
 """Decoding a tool call in stages, so that every call is valid by construction.
 
-Opener, tool, then argument by argument: each stage is one bounded request under the grammar of its domain, and where only
-one continuation is legal its ids are appended without asking the model. A free value that runs into its bound is cut at a
-whole character and closed: the tokens that close a call are never the model's to spend.
+Opener, tool, then argument by argument: each stage is one bounded request under the grammar of its domain,
+and where only one continuation is legal its ids are appended without asking the model. A free value that
+runs into its bound is cut at a whole character and closed: the tokens that close a call are never the
+model's to spend.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Event
+from typing import Protocol
 
 from tinsmith.agent.transcript import Transcript
 from tinsmith.dialects import Call, Dialect, Encoder, FreeText, OneOfValues, Text, ToolSpec, arguments_pieces
@@ -20,6 +22,41 @@ CLOSING_RESERVE = 96
 
 class WindowFull(Exception):
     """The next stage does not fit the context window."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """Complete arguments of a call as ids; `chosen` says which of them are values."""
+
+    ids: Sequence[int]
+    chosen: Sequence[bool]
+
+
+class Order(Protocol):
+    """In which order options are tried, as indices; `prefix` are the ids before them."""
+
+    def __call__(self, prefix: Sequence[int], options: Sequence[Option], /) -> Iterable[int]: ...
+
+
+def as_options(dialect: Dialect, encoder: Encoder, spec: ToolSpec, calls: Sequence[Call]) -> list[Option]:
+    """The arguments of `calls`, all of the tool `spec`, as ids."""
+    pieces = [arguments_pieces(dialect, spec, call) for call in calls]
+    values = (piece.span.text for each in pieces for piece in each if piece.kind == "value")
+    encoder.prime([value for value in values if value.endswith("\n")])
+    options: list[Option] = []
+    for each in pieces:
+        parts = [(encoder.encode([piece.span]), piece.kind == "value") for piece in each]
+        ids = [token for part, _ in parts for token in part]
+        options.append(Option(ids, [chosen for part, chosen in parts for _ in part]))
+    return options
+
+
+def by_likelihood(
+    engine: TokenEngine, prefix: Sequence[int], options: Sequence[Option], cancel: Event | None = None
+) -> Iterator[int]:
+    """Indices of `options`, the most likely first; the next one is only searched for when it is wanted."""
+    ids, counted = [option.ids for option in options], [option.chosen for option in options]
+    return (index for index, _ in best_first(engine, prefix, ids, counted=counted, cancel=cancel))
 
 
 @dataclass(frozen=True)
@@ -37,8 +74,8 @@ class Written:
 class CallWriter:
     """Writes the model's turns into a transcript.
 
-    `candidates` lists complete arguments of a tool that the model ranks instead of writing them; the last branch is always
-    free writing.
+    `candidates` lists complete arguments of a tool that the model ranks instead of writing them, as far as
+    they fit the window; the last branch is always free writing.
     """
 
     def __init__(
@@ -51,7 +88,7 @@ class CallWriter:
         sampling: Sampling,
         preamble_tokens: int,
         candidates: Callable[[str], Sequence[Call]] = lambda tool: (),
-        order: Callable[[Sequence[int], Sequence[Sequence[int]]], Iterable[int]] | None = None,
+        order: Order | None = None,
         cancel: Event | None = None,
     ) -> None:
         self._engine = engine
@@ -71,14 +108,13 @@ class CallWriter:
         """Decodes the model's next turn. Raises WindowFull, EngineError, Cancelled."""
         dialect = self._dialect
         transcript.write(dialect.assistant_start(), "syntax")
+        self._room(transcript)  # raises before an engine is given more than it can read
         self._engine.warm(transcript.ids, self._cancel)
         self._write_preamble(transcript)
         transcript.sampled([self._opener], "syntax")
         transcript.write(dialect.tool_start(), "syntax")
         names = self._toolbox.available()
-        text = self._choose(
-            transcript, dialect.tool_choice(names), [dialect.tool_literal(name) for name in names]
-        )
+        text = self._choose(transcript, dialect.tool_choice(names), [dialect.tool_literal(name) for name in names])
         spec = next(spec for spec in self._toolbox.specs if spec.name == dialect.tool_from(text))
         at = len(transcript)
         options = self._ranked(transcript, spec)
@@ -87,15 +123,15 @@ class CallWriter:
         return Written(best(transcript), at, options)
 
     def _ranked(self, transcript: Transcript, spec: ToolSpec) -> Iterator[Callable[[Transcript], Call]]:
+        room = self._room(transcript)
         calls = self._candidates(spec.name)
-        if not calls:
+        all_options = zip(calls, as_options(self._dialect, self._encoder, spec, calls), strict=True)
+        options = [(call, option) for call, option in all_options if len(option.ids) <= room]
+        if not options:
             return
-        continuations = [
-            self._encoder.encode([piece.span for piece in arguments_pieces(self._dialect, spec, call)])
-            for call in calls
-        ]
-        for index in self._order(transcript.ids, continuations):
-            call, ids = calls[index], continuations[index]
+        prefix = transcript.ids  # the transcript goes on while later ones are searched for
+        for index in self._order(prefix, [option for _, option in options]):
+            call, ids = options[index][0], options[index][1].ids
 
             def append(branch: Transcript, call: Call = call, ids: Sequence[int] = ids) -> Call:
                 branch.sampled(ids, "ranked")
@@ -105,9 +141,8 @@ class CallWriter:
             yield append
         yield lambda branch: self._write_arguments(branch, spec)
 
-    def _likelihood(self, prefix: Sequence[int], continuations: Sequence[Sequence[int]]) -> Iterator[int]:
-        """The next most likely one is only searched for when it is wanted."""
-        return (index for index, _ in best_first(self._engine, prefix, continuations, cancel=self._cancel))
+    def _likelihood(self, prefix: Sequence[int], options: Sequence[Option]) -> Iterator[int]:
+        return by_likelihood(self._engine, prefix, options, self._cancel)
 
     def _write_preamble(self, transcript: Transcript) -> None:
         """Free text before the call, up to the opener or the card's bound."""
@@ -181,7 +216,7 @@ class CallWriter:
         return self._engine.detokenize(ids).decode()
 
     def _free(self, transcript: Transcript, grammar: Grammar, domain: FreeText, abort: str) -> str:
-        """A free value and its end; where the bound comes first, as much of it as is whole characters, then its end."""
+        """A free value and its end; where the bound comes first, its whole characters and then its end."""
         limit = min(domain.max_tokens, self._room(transcript))
         generation = self._engine.generate(
             transcript.ids,

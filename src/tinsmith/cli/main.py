@@ -24,8 +24,8 @@ _json = click.option(
 def cli() -> None:
     """Resolve issues in your repository with a small coding model on your own machine.
 
-    Nothing leaves the computer. Exit codes: 0 done and verified, 1 not solved, 2 bad input, 3 the machine lacks something,
-    4 done but unverified, 5 the engine failed, 130 interrupted.
+    Nothing leaves the computer. Exit codes: 0 done and verified, 1 not solved, 2 bad input, 3 the machine lacks
+    something, 4 done but unverified, 5 the engine failed, 130 interrupted.
     """
 
 

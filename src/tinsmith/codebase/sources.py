@@ -1,6 +1,8 @@
 """Which files of a tree are its own readable text."""
 
 import os
+import stat
+from functools import lru_cache
 from pathlib import Path
 
 _SKIPPED_DIRECTORIES = frozenset(
@@ -21,16 +23,27 @@ _MAX_BYTES = 1_000_000
 
 
 def source_files(root: Path, suffix: str = "") -> list[str]:
-    """Paths, from `root` and sorted, of the regular text files that end in `suffix`; hidden and vendored ones left out."""
+    """Paths, from `root` and sorted, of the regular text files that end in `suffix`.
+
+    Hidden and vendored ones are left out, and names that hold control characters or are not UTF-8. Without a
+    suffix every file is looked into: text is UTF-8 without NUL.
+    """
     found: list[str] = []
     for directory, names, files in os.walk(root):
         names[:] = sorted(n for n in names if not n.startswith(".") and n not in _SKIPPED_DIRECTORIES)
         for name in files:
             path = Path(directory, name)
-            if name.startswith(".") or not name.endswith(suffix) or path.is_symlink():
+            relative = path.relative_to(root).as_posix()
+            if name.startswith(".") or not name.endswith(suffix) or not _is_plain(relative):
                 continue
-            if path.stat().st_size <= _MAX_BYTES and (suffix or not _is_binary(path)):
-                found.append(path.relative_to(root).as_posix())
+            try:
+                status = path.lstat()
+            except OSError:
+                continue
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
+                continue
+            if suffix or _is_text(str(path), status.st_ino, status.st_size, status.st_ctime_ns):
+                found.append(relative)
     return sorted(found)
 
 
@@ -46,6 +59,17 @@ def is_test_file(path: str) -> bool:
     )
 
 
-def _is_binary(path: Path) -> bool:
-    with path.open("rb") as file:
-        return b"\0" in file.read(4096)
+def _is_plain(path: str) -> bool:
+    """Whether the name can be written on one line of a call."""
+    return not any(c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in path)
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_text(path: str, inode: int, size: int, changed: int) -> bool:
+    """Remembered for as long as the file stays as it is: the whole of it has to be read."""
+    try:
+        data = Path(path).read_bytes()
+        data.decode()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return b"\0" not in data

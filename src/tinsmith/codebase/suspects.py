@@ -1,7 +1,7 @@
 """Which functions an issue points at: a simple ranking by its words and by what a failing test ran.
 
-Each piece of evidence adds to a function's score and says so in its reasons. Where the lines that a failing test executed
-are known, a function that it never entered cannot be the cause and is not ranked.
+Each piece of evidence adds to a function's score and says so in its reasons. Where the lines that a failing
+test executed are known, a function that it never entered cannot be the cause and is not ranked.
 """
 
 import re
@@ -26,7 +26,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A function under suspicion. `lines`: its suspicious lines (1-based), most of them those that were executed."""
+    """A function under suspicion. `lines`: its own lines (1-based), where known those that were executed."""
 
     path: str
     name: str
@@ -61,7 +61,7 @@ def rank_suspects(root: Path, evidence: Evidence, limit: int = 10) -> list[Suspe
             if evidence.executed:
                 lines = tuple(line for line in lines if line in evidence.executed.get(path, frozenset()))
                 # The `def` line runs at import; only a body line shows that the function was entered.
-                if not lines:
+                if not any(line >= function.body for line in lines):
                     continue
             score, reasons = _score(function, evidence, issue_words, test_words)
             if score > 0 or evidence.executed:
@@ -91,9 +91,7 @@ def _score(
     if name.lower() in test_words:
         score += _NAMED_IN_TEST
         reasons.append("named in the failing test")
-    shared = (_words(name.replace("_", " ")) | _words(function.name.split(".")[0])) & issue_words - {
-        name.lower()
-    }
+    shared = (_words(name.replace("_", " ")) | _words(function.name.split(".")[0])) & issue_words - {name.lower()}
     if shared:
         score += _SHARED_WORD * len(shared)
         reasons.append(f"shares words with the issue: {', '.join(sorted(shared))}")

@@ -43,7 +43,5 @@ _DIALECTS: dict[str, type[Dialect]] = {QwenXml.name: QwenXml}
 def dialect_named(name: str) -> Dialect:
     """The dialect of that name. Raises InputError `unknown_dialect`."""
     if name not in _DIALECTS:
-        raise InputError(
-            "unknown_dialect", f"There is no dialect {name!r}.", f"Use one of: {', '.join(_DIALECTS)}."
-        )
+        raise InputError("unknown_dialect", f"There is no dialect {name!r}.", f"Use one of: {', '.join(_DIALECTS)}.")
     return _DIALECTS[name]()

@@ -1,8 +1,8 @@
 """What every dialect can do: render turns to spans, write a call in stages, parse a call from text.
 
-A call is never written as one string. The loop asks the dialect for the literals (syntax, appended without decoding) and
-for the grammar of each free place (tool name, next key, value), decodes those, and appends what was sampled. A new model
-family is one new module that implements `Dialect`.
+A call is never written as one string. The loop asks the dialect for the literals (syntax, appended without
+decoding) and for the grammar of each free place (tool name, next key, value), decodes those, and appends what
+was sampled. A new model family is one new module that implements `Dialect`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,9 +79,11 @@ class Dialect(Protocol):
     """
 
     name: str
+    controls: tuple[str, ...]
+    """The control tokens and delimiters that it writes; a vocabulary without one of them cannot speak it."""
 
     def system(self, text: str, tools: Sequence[ToolSpec]) -> Spans:
-        """The fixed part: system text and the declaration of the tools (none declared when `tools` is empty)."""
+        """The fixed part: system text and the declaration of the tools, where there are any."""
         ...
 
     def user(self, text: str) -> Spans:
@@ -133,7 +135,10 @@ class Dialect(Protocol):
         ...
 
     def value_text(self, parameter: Parameter, value: str) -> str:
-        """`value` written as `value(parameter, ...)` would have it decoded, its end included."""
+        """`value` written as `value(parameter, ...)` would have it decoded, its end included.
+
+        Raises ValueError for a value that cannot be written because it holds what ends it.
+        """
         ...
 
     def value_from(self, parameter: Parameter, text: str) -> str:

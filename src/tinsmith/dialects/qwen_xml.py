@@ -1,13 +1,15 @@
 """Qwen-XML: the dialect of Qwen3-Coder, Qwen3-Coder-Next and Solder.
 
-Wire format (Qwen's published chat template and its `qwen3coder_tool_parser`): ChatML turns; tools declared as XML in the
-system turn; a call is
+Wire format (Qwen's published chat template and its `qwen3coder_tool_parser`): ChatML turns; tools declared
+as XML in the system turn; a call is
 
     <tool_call>\\n<function=NAME>\\n<parameter=K>\\nVALUE\\n</parameter>\\n...</function>\\n</tool_call>
 
-with string values raw; one leading and one trailing newline of a value belong to the syntax. A result is a user turn that
-holds <tool_response>\\n...\\n</tool_response>. `<tool_call>`, `<tool_response>` and their closers are single tokens that
-the tokenizer makes out of plain text, hence reserved.
+with string values raw; one leading and one trailing newline of a value belong to the syntax. A value ends
+where `</parameter>` first stands on a line of its own after that leading newline, so decoding and parsing
+cut it at the same place whatever it holds. A result is a user turn that holds
+<tool_response>\\n...\\n</tool_response>. `<tool_call>`, `<tool_response>` and their closers are single
+tokens that the tokenizer makes out of plain text, hence reserved.
 """
 
 import re
@@ -27,6 +29,11 @@ _RESULT_END = Control("</tool_response>")
 _VALUE_END = "\n</parameter>\n"
 _CLOSE = "</function>\n"
 
+# Models forget the opener now and then; a tag in the middle of a sentence opens nothing.
+_OPENING = re.compile(r"(?:<tool_call>\s*|^)(?=<function=)", re.MULTILINE)
+_TOOL_TAG = re.compile(r"<function=([^>\n]+)>\n?")
+_KEY_TAG = re.compile(r"<parameter=([^>\n]+)>\n")
+
 _TOOLS_HEAD = "\n\n# Tools\n\nYou have access to the following functions:\n\n<tools>"
 _TOOLS_TAIL = "\n</tools>\n\nCall exactly one function a turn, in this format with no suffix:\n\n"
 
@@ -35,6 +42,7 @@ class QwenXml:
     """See the module's docstring and `tinsmith.dialects.protocol.Dialect`."""
 
     name = "qwen-xml"
+    controls = tuple(span.text for span in (_START, _END, _CALL, _CALL_END, _RESULT, _RESULT_END))
 
     def system(self, text: str, tools: Sequence[ToolSpec]) -> Spans:
         spans: list[Span] = [_START, Text("system\n" + text)]
@@ -86,12 +94,14 @@ class QwenXml:
     def value(self, parameter: Parameter, domain: Domain) -> Grammar:
         if isinstance(domain, FreeText):
             return Until(_VALUE_END)
-        # A newline cannot occur inside the values of a domain of one-line values, so it ends them; the rest is syntax.
+        # A newline cannot occur inside the values of a domain of one-line values, so it ends them.
         if any("\n" in value for value in domain.values):
             return OneOf(domain.values, end=_VALUE_END)
         return OneOf(domain.values, end="\n")
 
     def value_text(self, parameter: Parameter, value: str) -> str:
+        if (value + _VALUE_END).index(_VALUE_END) != len(value):
+            raise ValueError("a value cannot hold what ends it")
         return value + (_VALUE_END if "\n" in value else "\n")
 
     def value_from(self, parameter: Parameter, text: str) -> str:
@@ -109,10 +119,11 @@ class QwenXml:
         return [_CALL_END, _END, Text("\n")]
 
     def parse(self, text: str, tools: Sequence[ToolSpec]) -> Call | Malformed | None:
-        opener = re.search(r"<function=", text)
-        if opener is None:
-            return Malformed(text, "the call has no <function=NAME>") if _CALL.text in text else None
-        named = re.compile(r"<function=([^>\n]+)>\n?").match(text, opener.start())
+        opening = _OPENING.search(text)
+        if opening is None:
+            opens = _CALL.text in text or "<function=" in text
+            return Malformed(text, "the call has no <function=NAME> on a line of its own") if opens else None
+        named = _TOOL_TAG.match(text, opening.end())
         if named is None:
             return Malformed(text, "the function tag is not closed")
         spec = next((tool for tool in tools if tool.name == named.group(1)), None)
@@ -120,20 +131,19 @@ class QwenXml:
             return Malformed(text, f"there is no tool {named.group(1)!r}")
         arguments: dict[str, str] = {}
         position = named.end()
-        key_tag = re.compile(r"<parameter=([^>\n]+)>\n?")
-        while tag := key_tag.match(text, position):
-            end = text.find("\n</parameter>", tag.end() - 1)
+        while tag := _KEY_TAG.match(text, position):
+            key = tag.group(1)
+            end = text.find(_VALUE_END, tag.end())
             if end < 0:
-                return Malformed(text, f"the value of {tag.group(1)!r} is not closed")
-            if tag.group(1) in arguments:
-                return Malformed(text, f"{tag.group(1)!r} is given twice")
-            if not any(parameter.name == tag.group(1) for parameter in spec.parameters):
-                return Malformed(text, f"{spec.name} has no parameter {tag.group(1)!r}")
-            arguments[tag.group(1)] = text[tag.end() : max(end, tag.end())]
-            position = end + len("\n</parameter>")
-            position += text.startswith("\n", position)
+                return Malformed(text, f"the value of {key!r} lacks </parameter> on a line of its own")
+            if key in arguments:
+                return Malformed(text, f"{key!r} is given twice")
+            if all(parameter.name != key for parameter in spec.parameters):
+                return Malformed(text, f"{spec.name} has no parameter {key!r}")
+            arguments[key] = text[tag.end() : end]
+            position = end + len(_VALUE_END)
         if not text.startswith("</function>", position):
-            return Malformed(text, "the call is not closed")
+            return Malformed(text, f"</function> or <parameter=KEY> must follow {text[:position][-40:]!r}")
         missing = [p.name for p in spec.parameters if p.required and p.name not in arguments]
         if missing:
             return Malformed(text, f"{spec.name} lacks {', '.join(missing)}")

@@ -1,7 +1,7 @@
 """A whole known call as pieces: what is syntax and what a model would have to choose.
 
-Used where the call is known beforehand: candidate calls that a model ranks, and training data. The pieces are cut exactly
-where staged decoding cuts them, so that the ids are the same.
+Used where the call is known beforehand: candidate calls that a model ranks, and training data. The pieces are
+cut exactly where staged decoding cuts them, so that the ids are the same.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,10 @@ class Piece:
 
 
 def arguments_pieces(dialect: Dialect, spec: ToolSpec, call: Call) -> list[Piece]:
-    """The arguments of `call`, in the order of the tool's parameters, up to and with the literal that closes them."""
+    """The arguments of `call`, in the order of the tool's parameters, and the literal that closes them.
+
+    Raises ValueError for a value that the dialect cannot write.
+    """
     pieces: list[Piece] = []
     for parameter in spec.parameters:
         if parameter.name not in call.arguments:

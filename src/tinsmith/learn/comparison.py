@@ -1,7 +1,8 @@
 """Choices compared on a small budget before the long run: what is learnt of the brief, and the size.
 
-Each choice trains on the same tokens in the same order; the held-out loss (nats per learnt token of line number and new
-text) decides. The scoring of candidates is compared on the trained model by `tinsmith.evals.ranking`.
+Each choice trains on the same tokens in the same order; the held-out loss (nats per learnt token of line
+number and new text) decides. The scoring of candidates is compared on the trained model by
+`tinsmith.evals.ranking`.
 """
 
 import json

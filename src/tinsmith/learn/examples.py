@@ -1,8 +1,9 @@
 """Training examples in the agent's real protocol: a broken function in, the edit that mends it out.
 
-One example is a whole transcript: system text, first user turn (issue, failing test, one to three suspicious functions with
-line numbers), the `edit` call, and in some the observation and the `finish` call. Ids come from the same spans and pieces
-that the agent uses. The loss is on what a model chooses (line, new text, tool, path), and lightly on the code of the brief.
+One example is a whole transcript: system text, first user turn (issue, failing test, one to three suspicious
+functions with line numbers), the `edit` call, and in some the observation and the `finish` call. Ids come
+from the same spans and pieces that the agent uses. The loss is on what a model chooses (line, new text, tool,
+path), and lightly on the code of the brief.
 """
 
 import random
@@ -59,9 +60,7 @@ def window(function: Function, line: int, rng: random.Random) -> Excerpt:
         return Excerpt(function.path, function.first, function.lines)
     at = line - function.first
     low = max(0, at - MAX_SHOWN_LINES + 1)
-    start = (
-        rng.randint(low, min(at, count - MAX_SHOWN_LINES)) if low <= min(at, count - MAX_SHOWN_LINES) else low
-    )
+    start = rng.randint(low, min(at, count - MAX_SHOWN_LINES)) if low <= min(at, count - MAX_SHOWN_LINES) else low
     return Excerpt(function.path, function.first + start, function.lines[start : start + MAX_SHOWN_LINES])
 
 
@@ -119,7 +118,7 @@ def build(
     rng: random.Random,
     finish_share: float = 0.15,
 ) -> Example:
-    """The transcript that mends `mutation` of `function`; `others` are shown beside it as further suspects."""
+    """The transcript that mends `mutation` of `function`; `others` are shown as further suspects."""
     dialect = QwenXml()
     suspects = [broken(window(function, mutation.line, rng), mutation)]
     for other in others:

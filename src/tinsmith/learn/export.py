@@ -1,4 +1,4 @@
-"""From a trained network to a GGUF that llama.cpp runs: architecture `qwen3`, tied embedding, weights in Q8_0."""
+"""From a trained network to a GGUF for llama.cpp: architecture `qwen3`, tied embedding, weights in Q8_0."""
 
 import json
 from pathlib import Path
@@ -33,9 +33,10 @@ _LAYER_NAMES = {
 
 
 def export_gguf(network: Decoder, tokenizer: Tokenizer, path: Path, *, card: str, context: int) -> None:
-    """Writes `network` and `tokenizer` to `path`. `card` is the model card's id that the file names in its metadata."""
+    """Writes `network` and `tokenizer` to `path`. `card`: the id of the model card that the file names."""
     shape = network.shape
-    writer = gguf.GGUFWriter(str(path), "qwen3")
+    part = path.with_name(path.name + ".part")  # so that an interruption leaves no half of a model
+    writer = gguf.GGUFWriter(str(part), "qwen3")
     writer.add_name(card)
     writer.add_string("tinsmith.card", card)
     writer.add_license("Apache-2.0")
@@ -62,6 +63,7 @@ def export_gguf(network: Decoder, tokenizer: Tokenizer, path: Path, *, card: str
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    part.replace(path)
 
 
 def _add(writer: gguf.GGUFWriter, name: str, values: np.ndarray) -> None:
@@ -78,9 +80,9 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     merges = description["model"]["merges"]
     by_id = {number: token for token, number in tokenizer.get_vocab().items()}
     tokens = [by_id[number] for number in range(len(by_id))]
-    special = dict.fromkeys(CONTROL, gguf.TokenType.CONTROL) | dict.fromkeys(
-        DELIMITERS, gguf.TokenType.USER_DEFINED
-    )
+    special: dict[str, gguf.TokenType] = {}
+    special.update(dict.fromkeys(CONTROL, gguf.TokenType.CONTROL))
+    special.update(dict.fromkeys(DELIMITERS, gguf.TokenType.USER_DEFINED))
     kinds = [special.get(token, gguf.TokenType.NORMAL) for token in tokens]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")

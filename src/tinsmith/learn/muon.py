@@ -1,7 +1,7 @@
 """Muon: momentum whose direction is made orthogonal, for the hidden matrices (Jordan et al., 2024).
 
-torch.optim.Muon takes one matrix at a time in bfloat16, which on two cores costs as much as the network itself; here all
-matrices of a shape go through the Newton-Schulz iteration together, in float32.
+torch.optim.Muon takes one matrix at a time in bfloat16, which on two cores costs as much as the network
+itself; here all matrices of a shape go through the Newton-Schulz iteration together, in float32.
 """
 
 from collections import defaultdict
@@ -19,7 +19,12 @@ class Muon(torch.optim.Optimizer):
     """`lr` is the size of an update's singular values for a square matrix."""
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0, steps: int = 5
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        steps: int = 5,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": steps})
 
@@ -33,7 +38,7 @@ class Muon(torch.optim.Optimizer):
                     by_shape[parameter.shape].append(parameter)
             for (rows, columns), parameters in by_shape.items():
                 directions = [self._direction(parameter, group["momentum"]) for parameter in parameters]
-                updates = _orthogonal(torch.stack(directions), group["steps"])
+                updates = orthogonalised(torch.stack(directions), group["steps"])
                 scale = group["lr"] * max(1.0, rows / columns) ** 0.5
                 for parameter, update in zip(parameters, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
@@ -48,7 +53,7 @@ class Muon(torch.optim.Optimizer):
         return parameter.grad.lerp(state["momentum"], momentum)  # Nesterov
 
 
-def _orthogonal(matrices: Tensor, steps: int) -> Tensor:
+def orthogonalised(matrices: Tensor, steps: int) -> Tensor:
     """(count, rows, columns): each with its singular values brought to about 1."""
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices

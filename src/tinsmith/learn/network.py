@@ -1,7 +1,8 @@
 """Solder's network: a Qwen3-family decoder in plain torch, small enough to read.
 
-RMSNorm before attention and feed-forward, RMSNorm on each query and key head, rotary positions (half-split form), grouped
-key-value heads, SwiGLU, tied embedding: llama.cpp's `qwen3` architecture, which a test holds to within rounding.
+RMSNorm before attention and feed-forward, RMSNorm on each query and key head, rotary positions (half-split
+form), grouped key-value heads, SwiGLU, tied embedding: llama.cpp's `qwen3` architecture, which a test holds
+to within rounding.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a network. `ffn` and `d_model` are multiples of 256, so that every GGUF quantisation fits."""
+    """The sizes of a network. `ffn` and `d_model` are multiples of 256, so that any GGUF type fits."""
 
     layers: int = 4
     d_model: int = 256
@@ -77,7 +78,7 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The whole network. `hidden` gives (batch, length, d_model); `logits` maps any (..., d_model) to (..., vocabulary)."""
+    """The whole network: `hidden` to (batch, length, d_model), `logits` from that to (..., vocabulary)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -90,9 +91,7 @@ class Decoder(nn.Module):
         self.sin = nn.Buffer(sin, persistent=False)
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
-                scale = (
-                    0.02 / (2 * shape.layers) ** 0.5 if name.endswith(("o.weight", "down.weight")) else 0.02
-                )
+                scale = 0.02 / (2 * shape.layers) ** 0.5 if name.endswith(("o.weight", "down.weight")) else 0.02
                 nn.init.normal_(parameter, std=scale)
 
     def hidden(self, ids: Tensor) -> Tensor:

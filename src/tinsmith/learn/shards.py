@@ -1,4 +1,4 @@
-"""Examples on disk: flat arrays that training reads without parsing anything, and batches of few fixed shapes.
+"""Examples on disk as flat arrays that need no parsing, and batches of few fixed shapes.
 
 A shard directory holds `ids.npy` (uint16, all examples end to end), `kinds.npy` (uint8, `Kind`) and
 `offsets.npy` (int64, one more than there are examples).
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from tinsmith.learn.examples import Example, Kind
 
 BUCKETS = (256, 384, 640, 1024)
-"""Lengths that examples are padded to; few, because each costs a compilation. Longer examples are left out."""
+"""Lengths that examples are padded to; few, as each costs a compilation. Longer examples are left out."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """ids: (rows, length + 1); picked: flat positions into (rows, length) whose next token is learnt; weights: theirs."""
+    """ids: (rows, length + 1); picked, weights: flat positions in (rows, length) whose next id is learnt."""
 
     ids: NDArray[np.int64]
     picked: NDArray[np.int64]
@@ -58,20 +58,17 @@ class Shards:
             )
             for directory in directories
         ]
-        self._index = [
-            (part, row) for part, (_, _, at) in enumerate(self._parts) for row in range(len(at) - 1)
-        ]
+        self._index = [(part, row) for part, (_, _, at) in enumerate(self._parts) for row in range(len(at) - 1)]
 
     def __len__(self) -> int:
         return len(self._index)
 
-    def batches(
-        self, tokens: int, seed: int, learnt_share: float, weights: Mapping[Kind, float]
-    ) -> Iterator[Batch]:
+    def batches(self, tokens: int, seed: int, learnt_share: float, weights: Mapping[Kind, float]) -> Iterator[Batch]:
         """One pass in the order of `seed`: batches of about `tokens` ids, each of one bucket.
 
-        `learnt_share` of the positions are learnt, those of most weight first and at random among equals: all of the
-        calls' and a share of the brief's. So a bucket has one fixed number of them, and a compiled step one shape.
+        `learnt_share` of the positions are learnt, those of most weight first and at random among equals: all
+        of the calls' and a share of the brief's. So a bucket has one fixed number of them, and a compiled
+        step one shape.
         """
         rng = random.Random(seed)
         order = self._index.copy()

@@ -1,6 +1,7 @@
-"""Solder's tokenizer: byte-level BPE with Qwen's pre-tokenizer, digits apart, the dialect's delimiters as single ids.
+"""Solder's tokenizer: byte-level BPE, Qwen's pre-tokenizer, digits apart, delimiters as single ids.
 
-The pre-tokenizer is the one llama.cpp knows as `qwen2`; training and inference must cut text alike, which a test holds.
+The pre-tokenizer is the one llama.cpp knows as `qwen2`; training and inference must cut text alike, which a
+test holds.
 """
 
 from collections.abc import Iterable

@@ -1,11 +1,12 @@
-"""The training loop: resumable, interruptible, with progress; two cores are enough and an accelerator is used if there.
+"""The training loop: resumable, interruptible, with progress, on two cores or on an accelerator.
 
-Muon updates the hidden matrices, AdamW the embedding and the norms; the learning rate warms up and then falls linearly
-to nothing. Checkpoints are written atomically.
+Muon updates the hidden matrices, AdamW the embedding and the norms; the learning rate warms up and then falls
+linearly to nothing. Checkpoints are written atomically.
 """
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from tinsmith.errors import InputError
 from tinsmith.learn.examples import Kind
 from tinsmith.learn.muon import Muon
 from tinsmith.learn.network import Decoder, Shape
@@ -61,8 +63,9 @@ def train(
 ) -> Decoder:
     """Trains to `plan.tokens`, going on from `directory`'s checkpoint if one is there; returns the network.
 
-    Writes `checkpoint.pt` (every `save_every` seconds and at the end) and `curve.jsonl` (one row a report: tokens, loss,
-    held_out: nats per learnt token of the calls, weighted as in training).
+    `compiled` asks for torch.compile; where there is no C++ compiler the steps run eagerly. Writes
+    `checkpoint.pt` (every `save_every` seconds and at the end) and `curve.jsonl` (one row a report: tokens,
+    loss, held_out: nats per learnt token of the calls, weighted as in training).
     """
     directory.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -74,11 +77,18 @@ def train(
     checkpoint = directory / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
+        if json.loads(state["plan"])["shape"] != asdict(plan.shape):
+            raise InputError(
+                "checkpoint-shape",
+                f"{checkpoint} holds a network of another shape.",
+                "Train in another directory, or remove this one.",
+            )
         network.load_state_dict(state["network"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         seen, epoch, skip = state["seen"], state["epoch"], state["skip"]
         progress(f"resumed at {seen:,} tokens")
+    _cut_curve(directory / "curve.jsonl", seen)
 
     def loss_of(ids: torch.Tensor, picked: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device, torch.bfloat16):
@@ -88,8 +98,12 @@ def train(
         losses = F.cross_entropy(logits.float(), ids[:, 1:].reshape(-1)[picked], reduction="none")
         return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
 
+    if compiled and not _can_compile():
+        progress("no C++ compiler: the steps run eagerly, which is slower")
+        compiled = False
     step = torch.compile(loss_of, dynamic=False) if compiled else loss_of
-    started, spent, saved_at, reported = time.monotonic(), 0, time.monotonic(), -1
+    started, spent, saved_at = time.monotonic(), 0, time.monotonic()
+    reported = seen * REPORTS // plan.tokens if seen else -1
     recent: list[float] = []
 
     def save() -> None:
@@ -157,6 +171,20 @@ def load(directory: Path) -> tuple[Decoder, dict[str, Any]]:
     return network, {**plan, "seen": state["seen"]}
 
 
+def _can_compile() -> bool:
+    """Whether the compiler that torch.compile calls is there: by torch's rule CXX, else the platform's."""
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    return shutil.which(compiler) is not None
+
+
+def _cut_curve(path: Path, seen: int) -> None:
+    """Drops the rows of a curve that were written after the checkpoint at `seen` tokens."""
+    if path.exists():
+        rows = path.read_text(encoding="utf-8").splitlines()
+        kept = [row for row in rows if json.loads(row)["tokens"] <= seen]
+        path.write_text("".join(row + "\n" for row in kept), encoding="utf-8")
+
+
 def _optimizers(network: Decoder, plan: Plan) -> list[torch.optim.Optimizer]:
     matrices = [p for name, p in network.named_parameters() if p.dim() == 2 and not name.startswith("embed")]
     others = [p for name, p in network.named_parameters() if p.dim() != 2 or name.startswith("embed")]
@@ -169,7 +197,7 @@ def _optimizers(network: Decoder, plan: Plan) -> list[torch.optim.Optimizer]:
 
 
 def _rate(done: float) -> float:
-    """The learning rate's factor after a share `done` of the tokens: warm-up over 2 %, linear fall to zero."""
+    """The learning rate's factor after a share `done` of the tokens: warm-up over 2 %, linear fall to 0."""
     return min(done / 0.02 + 0.01, 1.0) * min(1.0, (1.0 - done) / 0.8 + 0.01)
 
 

@@ -1,7 +1,7 @@
 """The first user turn: the issue, the failing tests, the suspicious places with their code.
 
-Everything here may come from strangers; it is ordinary text to the encoder. The form is the same for every model and for
-Solder's training data, so a change here asks for a new Solder.
+Everything here may come from strangers; it is ordinary text to the encoder. The form is the same for every model and
+for Solder's training data, so a change here asks for a new Solder.
 """
 
 from collections.abc import Sequence

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from tinsmith.codebase import Suspect
 from tinsmith.dialects import Call
-from tinsmith.tools import EDIT, Excerpt, Files
-from tinsmith.tools.line_edits import candidate_edits
+from tinsmith.tools import EDIT, Excerpt, Files, candidate_edits
+
+MAX_A_LINE = 64
+"""Candidates of one line; the recipe puts the likely forms first."""
 
 
 def candidate_calls(files: Files, suspects: Sequence[Suspect], shown: Sequence[Excerpt]) -> list[Call]:
@@ -22,7 +24,7 @@ def candidate_calls(files: Files, suspects: Sequence[Suspect], shown: Sequence[E
                 continue
             done.add((suspect.path, line))
             place = {"path": suspect.path, "start": str(line), "end": str(line)}
-            calls += [Call(EDIT.name, {**place, "new": new}) for new in candidate_edits(source, line)]
+            calls += [Call(EDIT.name, {**place, "new": new}) for new in candidate_edits(source, line, limit=MAX_A_LINE)]
     return calls
 
 

@@ -1,7 +1,7 @@
 """From an issue to a tested branch: copy, base, suspects, agent, gate, patch.
 
-The person's work tree, index and HEAD are never touched; what is left behind is a run in the state directory and, when the
-gate accepts (or nothing could be checked), a branch.
+The person's work tree, index and HEAD are never touched; what is left behind is a run in the state directory and, when
+the gate accepts (or nothing could be checked), a branch.
 """
 
 import time
@@ -99,7 +99,10 @@ class Result:
 def resolve(
     request: Request, progress: Callable[[str], None] = lambda line: None, cancel: Event | None = None
 ) -> Result:
-    """Runs the whole pipeline. Raises InputError and MachineError before a run exists; afterwards errors are in the result."""
+    """Runs the whole pipeline.
+
+    Raises InputError and MachineError before a run exists; afterwards errors are in the result.
+    """
     if not request.issue.strip():
         raise InputError("empty_issue", "The issue is empty.", "Say in a sentence or more what goes wrong.")
     model = find_model(request.model)
@@ -216,12 +219,23 @@ class _Run:
             open_engine(self.model.path, context=self.model.card.context, progress=self.progress)
         )
         self.log.append("engine", model=str(self.model.path), context_window=self._engine.context_window)
+        dialect = dialect_named(self.model.card.dialect)
+        lacking = [text for text in dialect.controls if text not in self._engine.vocabulary.reserved]
+        if lacking:
+            raise InputError(
+                "dialect_mismatch",
+                f"{self.model.path.name} cannot speak {dialect.name}: its vocabulary lacks {', '.join(lacking)}.",
+                "Use a model of the Qwen3 family (Qwen3-Coder), or Solder.",
+            )
 
     def _agent(self, workspace: Workspace) -> End:
         assert self._engine is not None and self._gate is not None
         card, request, engine = self.model.card, self.request, self._engine
         dialect = dialect_named(card.dialect)
-        encoder = Encoder(engine.tokenize, engine.vocabulary.reserved)
+        vocabulary = engine.vocabulary
+        encoder = Encoder(
+            engine.tokenize, vocabulary.reserved, lambda token: vocabulary.pieces[token].endswith(b"\n")
+        )
         files = Files(workspace.tree)
         toolbox = Toolbox(files, self._shell, free_tokens=min(4096, engine.context_window // 8))
         shown = excerpts_of(files, self._suspects[:MAX_SUSPECTS], MAX_SHOWN_LINES)

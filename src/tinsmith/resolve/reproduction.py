@@ -1,7 +1,8 @@
 """Which failing tests of the clean base reproduce the issue.
 
-A test counts if it fails in its call by assertion, by an error raised in the code under test, or by its time limit; never
-one that could not be collected. Among several failing tests, those that share most words with the issue are taken.
+A test counts if it fails in its call by assertion, by an error raised in the code under test, or by its time limit;
+never one that could not be collected. Among several failing tests, those that share most words with the issue are
+taken.
 """
 
 import re

@@ -1,11 +1,13 @@
 """The five tools at work on the private copy, and the domain of each of their arguments.
 
-`choices` is what makes a call valid before it is decoded: paths are files that exist, line ranges are ones that were shown
-and have not changed, `old` is a line that occurs once. `execute` checks again, for engines that decode without grammars.
+`choices` is what makes a call valid before it is decoded: paths are files that exist, line ranges are ones
+that were shown and have not changed, `old` is a line that occurs once. `execute` checks again, for engines
+that decode without grammars.
 """
 
 import difflib
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -13,19 +15,27 @@ from typing import Literal, Protocol
 from tinsmith.dialects import Call, Domain, FreeText, OneOfValues, ToolSpec
 from tinsmith.tools.files import Files, Refused
 from tinsmith.tools.listing import Excerpt, numbered
-from tinsmith.tools.shown import ShownLines, runs
+from tinsmith.tools.shown_lines import ShownLines, runs
 from tinsmith.tools.specs import EDIT, FINISH, READ, RUN, SEARCH, TOOLS
 
 MAX_READ_LINES = 200
 MAX_EDIT_LINES = 60
 MAX_HITS = 50
+MAX_LINE = 200
+"""Characters of a line that a search shows; only a line that was shown whole counts as shown."""
 MAX_OUTPUT = 6_000
-"""Characters of an observation; what is longer keeps its head and its tail."""
+"""Characters of a command's output that are shown; what is longer keeps its head and its tail."""
+MAX_READ = 12_000
+"""Characters of a file that one `read` shows."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a call led to. `refused`: nothing was done, and the text says why. `edited`: the copy changed by an edit."""
+    """What a call led to.
+
+    `refused`: nothing was done, and the text says why. `edited`: the copy changed by an edit. `missed`: the
+    call named a place that is not there.
+    """
 
     text: str
     kind: Literal["done", "refused"] = "done"
@@ -35,7 +45,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Choices:
-    """What may follow in a call: the arguments that may come next, each with its domain, and whether it may end here."""
+    """What may follow in a call: the arguments that may come next, with their domains; whether it may end."""
 
     options: Mapping[str, Domain]
     may_close: bool = False
@@ -48,7 +58,7 @@ class Shell(Protocol):
 
 
 class Toolbox:
-    """The tools over one private copy. `changed` is called after each edit, before anything else reads the copy."""
+    """The tools over one private copy. `free_tokens` bounds each free value."""
 
     specs: Sequence[ToolSpec] = TOOLS
 
@@ -63,7 +73,7 @@ class Toolbox:
         self.shown.show(excerpt.path, excerpt.first, excerpt.lines)
 
     def available(self) -> list[str]:
-        """The tools that can be called now: `edit` only once something is shown, `read` and `search` only with files."""
+        """The tools that can be called now: `edit` only once something is shown, `read` only with files."""
         can_edit = any(self._editable(path) for path in self.shown.paths())
         return [
             spec.name
@@ -78,8 +88,8 @@ class Toolbox:
             case SEARCH.name:
                 if "pattern" not in given:
                     return Choices({"pattern": FreeText(min(64, self._free_tokens))})
-                paths = {} if "path" in given else {"path": OneOfValues(tuple(self._searchable()))}
-                return Choices(paths if "path" not in given else {}, may_close=True)
+                paths = () if "path" in given else tuple(self._searchable())
+                return Choices({"path": OneOfValues(paths)} if paths else {}, may_close=True)
             case READ.name:
                 return self._read_choices(given)
             case EDIT.name:
@@ -111,9 +121,7 @@ class Toolbox:
 
     def _searchable(self) -> list[str]:
         paths = self.files.paths()
-        directories = {
-            path.rsplit("/", depth)[0] for path in paths for depth in range(1, path.count("/") + 1)
-        }
+        directories = {path.rsplit("/", depth)[0] for path in paths for depth in range(1, path.count("/") + 1)}
         return sorted({*paths, *directories})
 
     def _read_choices(self, given: Mapping[str, str]) -> Choices:
@@ -153,23 +161,26 @@ class Toolbox:
     def _unique_lines(self, path: str, editable: Sequence[int]) -> list[str]:
         text = "\n".join(lines := self.files.lines(path))
         shown = (lines[number - 1] for number in editable)
-        return sorted({line for line in shown if line.strip() and text.count(line) == 1})
+        return sorted({line for line in shown if _can_be_old(line) and text.count(line) == 1})
 
     def _search(self, given: Mapping[str, str]) -> Observation:
         try:
-            pattern = re.compile(given.get("pattern", ""))
-        except re.error as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                pattern = re.compile(given.get("pattern", ""))
+        except (re.error, OverflowError, RecursionError) as error:
             raise Refused(f"The pattern is not a regular expression: {error}.") from error
-        below = given.get("path", "")
-        paths = [p for p in self.files.paths() if not below or p == below or p.startswith(below + "/")]
-        if not paths:
+        below = given.get("path", "").removeprefix("./").rstrip("/")
+        paths = [p for p in self.files.paths() if below in ("", ".", p) or p.startswith(below + "/")]
+        if not paths and below:
             raise Missed(f"There is no file under {below}.")
         hits: list[str] = []
         for path in paths:
             for number, line in enumerate(self.files.lines(path), 1):
                 if pattern.search(line):
-                    self.shown.show(path, number, [line])
-                    hits.append(f"{path}:{number}: {line[:200]}")
+                    if len(line) <= MAX_LINE:
+                        self.shown.show(path, number, [line])
+                    hits.append(f"{path}:{number}: {line[:MAX_LINE]}")
                     if len(hits) == MAX_HITS:
                         return Observation("\n".join(hits) + f"\nOnly the first {MAX_HITS} lines are listed.")
         return Observation("\n".join(hits) or "No line matches.")
@@ -178,15 +189,21 @@ class Toolbox:
         path, lines = given["path"], self.files.lines(given["path"])
         start, end = _range(given, len(lines))
         end = min(end, start + MAX_READ_LINES - 1)
-        part = lines[start - 1 : end]
+        part = _fitting(lines[start - 1 : end], MAX_READ)
+        text = f"{path} has {len(lines)} lines\n{numbered(start, part)}"
+        if not part:
+            head = f"{start}\t{lines[start - 1][:MAX_READ]}"
+            return Observation(f"{text}{head}\nThe rest of the line is left out.")
         self.shown.show(path, start, part)
-        return Observation(f"{path} has {len(lines)} lines\n{numbered(start, part)}")
+        if start + len(part) <= end:
+            text += f"\nLines {start + len(part)} to {end} are left out."
+        return Observation(text)
 
     def _edit(self, given: Mapping[str, str]) -> Observation:
         path, new = given["path"], given.get("new", "")
         if "start" not in given and "old" not in given:
             self.files.create(path, new)
-            self.shown.show(path, 1, new.split("\n"))
+            self.shown.show(path, 1, self.files.lines(path))
             return Observation(f"Created {path}.", edited=True)
         lines = self.files.lines(path)
         start, end = self._place(path, lines, given)
@@ -197,13 +214,14 @@ class Toolbox:
         replacement = new.split("\n") if new else []
         if replacement == lines[start - 1 : end]:
             raise Refused("The edit changes nothing.")
-        self.files.replace(path, start, end, replacement)
-        self.shown.replaced(path, start, end, replacement)
+        self.shown.replaced(path, start, end, self.files.replace(path, start, end, replacement))
         return Observation(f"Edited {path}, lines {start} to {end}.", edited=True)
 
     def _place(self, path: str, lines: Sequence[str], given: Mapping[str, str]) -> tuple[int, int]:
         """The line range that the arguments name; where range and `old` are both given they must agree."""
         found: tuple[int, int] | None = None
+        if "end" in given and "start" not in given:
+            raise Missed("end is given without start.")
         if "old" in given:
             old = given["old"].split("\n")
             places = [
@@ -245,6 +263,20 @@ def _range(given: Mapping[str, str], count: int) -> tuple[int, int]:
     if not 1 <= start <= end <= count:
         raise Missed(f"Lines {start} to {end} are not a range of a file of {count} lines.")
     return start, end
+
+
+def _can_be_old(line: str) -> bool:
+    """Whether the line says something and is worth writing out to name its place."""
+    return bool(line.strip()) and len(line) <= MAX_LINE
+
+
+def _fitting(lines: Sequence[str], budget: int) -> Sequence[str]:
+    """As many of `lines` from the first as have `budget` characters between them."""
+    for count, line in enumerate(lines):
+        budget -= len(line) + 1
+        if budget < 0:
+            return lines[:count]
+    return lines
 
 
 def _nearest(path: str, lines: Sequence[str], old: Sequence[str], count: int) -> str:

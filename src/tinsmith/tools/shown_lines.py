@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 
 class ShownLines:
-    """Per file, the lines that were shown, with the text they had. A line that has changed since is no longer shown."""
+    """Per file, the lines that were shown, with the text they had; one that has changed is not shown."""
 
     def __init__(self) -> None:
         self._lines: dict[str, dict[int, str]] = defaultdict(dict)

