@@ -164,7 +164,8 @@ class Loop:
         observation = self._toolbox.execute(call)
         if observation.edited:
             verdict = self._judge.after_edit()
-            return verdict, Observation(f"{observation.text}\n{verdict.text}", edited=True)
+            text = verdict.text if verdict.accepted else f"{observation.text}\n{verdict.text}"
+            return verdict, Observation(text, edited=True)
         if call.tool == "edit":  # refused: the next candidate may still be right
             return Verdict(False, observation.text), observation
         return None, observation
