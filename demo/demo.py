@@ -15,9 +15,7 @@ import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-REQUIREMENT = (
-    "xmltodict==0.13.0 --hash=sha256:aa89e8fd76320154a40d19a0df04a4695fb9dc5ba977cbb68ab3e4eb225e7852\n"
-)
+REQUIREMENT = "xmltodict==0.13.0 --hash=sha256:aa89e8fd76320154a40d19a0df04a4695fb9dc5ba977cbb68ab3e4eb225e7852\n"
 
 
 def repository(cache: Path) -> Path:

@@ -157,26 +157,31 @@ def texts_of_turns(engine: EmbeddedEngine, ids: Sequence[int]) -> list[str]:
 
 
 def test_two_hundred_turns_without_knowledge(engine: EmbeddedEngine, root: Path) -> None:
-    """No call fails to parse, none is unfinished, none misses its place."""
-    judge = FakeJudge(root)
-    session = Session(engine, root, judge, limits=Limits(turns=200), preamble=4)
-    end = session.loop.run(session.transcript)
-    assert (end.outcome, end.reason) == ("limit", "the limit of 200 turns")
-    calls = [Call(data["tool"], data["arguments"]) for data in session.log.of("call")]
-    turns = texts_of_turns(engine, session.transcript.ids)
-    assert len(calls) == len(turns) == 200
-    for call, text in zip(calls, turns, strict=True):
-        opener = text.index("<tool_call>\n<function=")
-        assert QWEN.parse(text[opener:], TOOLS) == call
-        assert text.endswith("</function>\n</tool_call>")
-    assert [turn["number"] for turn in session.log.of("turn")] == list(range(1, 201))
-    assert not any(turn["missed"] for turn in session.log.of("turn"))
-    tools = Counter(call.tool for call in calls)
-    assert set(tools) == {spec.name for spec in TOOLS}
-    assert min(tools.values()) >= 5
-    assert any(turn["tool"] == "edit" and turn["kind"] == "done" for turn in session.log.of("turn"))
-    assert len(session.lines) == 200
-    assert session.log.branches() == {0: list(session.transcript.ids)}
+    """No call fails to parse, none is unfinished, none misses its place: five sessions of forty turns."""
+    used: Counter[str] = Counter()
+    edited = 0
+    for seed in range(5):
+        tree = root.with_name(f"tree-{seed}")
+        shutil.copytree(root, tree)
+        hot = Sampling(temperature=1.5, seed=seed)
+        session = Session(engine, tree, FakeJudge(tree), limits=Limits(turns=40), preamble=4, sampling=hot)
+        end = session.loop.run(session.transcript)
+        assert (end.outcome, end.reason) == ("limit", "the limit of 40 turns")
+        calls = [Call(data["tool"], data["arguments"]) for data in session.log.of("call")]
+        turns = texts_of_turns(engine, session.transcript.ids)
+        assert len(calls) == len(turns) == 40
+        for call, text in zip(calls, turns, strict=True):
+            opener = text.index("<tool_call>\n<function=")
+            assert QWEN.parse(text[opener:], TOOLS) == call
+            assert text.endswith("</function>\n</tool_call>")
+        assert [turn["number"] for turn in session.log.of("turn")] == list(range(1, 41))
+        assert not any(turn["missed"] for turn in session.log.of("turn"))
+        assert session.log.branches() == {0: list(session.transcript.ids)}
+        used.update(call.tool for call in calls)
+        edited += sum(turn["tool"] == "edit" and turn["kind"] == "done" for turn in session.log.of("turn"))
+    assert sum(used.values()) == 200
+    assert set(used) == {spec.name for spec in TOOLS}
+    assert edited
 
 
 def test_each_prompt_begins_with_all_ids_before_it(engine: EmbeddedEngine, root: Path) -> None:

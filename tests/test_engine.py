@@ -128,9 +128,7 @@ def test_log_prob_is_the_models_own(engine: EmbeddedEngine) -> None:
         assert engine.log_probs(ids, [token]) == pytest.approx([probable[token]], abs=1e-3)
 
 
-def test_each_turn_reuses_all_but_the_last_sampled_id(
-    own_engine: EmbeddedEngine, engine: EmbeddedEngine
-) -> None:
+def test_each_turn_reuses_all_but_the_last_sampled_id(own_engine: EmbeddedEngine, engine: EmbeddedEngine) -> None:
     """Twenty turns in a window of 32K: prompt = all before, the model's own ids included, and new text."""
     draw = random.Random(5)
     ids: list[int] = []
@@ -167,9 +165,7 @@ def test_rank_is_the_brute_force_order(engine: EmbeddedEngine) -> None:
     draw = random.Random(2)
     words = ["return", "self", " x", "+", "1", "é", "(", ")", "None", "\n", "😀"]
     texts = list(
-        dict.fromkeys(
-            "x = " + "".join(draw.choice(words) for _ in range(draw.randint(1, 5))) for _ in range(60)
-        )
+        dict.fromkeys("x = " + "".join(draw.choice(words) for _ in range(draw.randint(1, 5))) for _ in range(60))
     )
     prefix = engine.tokenize("def f(self, x):\n    ")
     lines = [engine.tokenize(text) for text in texts]
@@ -196,9 +192,7 @@ def test_rank_of_few(engine: EmbeddedEngine) -> None:
 
 
 def test_cancel_while_a_long_prompt_is_read(own_engine: EmbeddedEngine, tmp_path: Path) -> None:
-    path = write_random(
-        tmp_path / "slow.gguf", shape=Shape(layers=8, d_model=256, heads=8, head_dim=32, ffn=512)
-    )
+    path = write_random(tmp_path / "slow.gguf", shape=Shape(layers=8, d_model=256, heads=8, head_dim=32, ffn=512))
     with open_engine(path) as slow:
         pid = slow.pid
         cancel = threading.Event()
@@ -275,9 +269,7 @@ def test_a_cut_model_is_bad_input(model: Path, tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_the_machines(tmp_path: Path) -> None:
-    huge = write_random(
-        tmp_path / "huge.gguf", shape=Shape(heads=64, kv_heads=64, head_dim=512, context=1 << 22)
-    )
+    huge = write_random(tmp_path / "huge.gguf", shape=Shape(heads=64, kv_heads=64, head_dim=512, context=1 << 22))
     with pytest.raises(MachineError) as caught:
         open_engine(huge)
     assert (caught.value.code, caught.value.exit_code) == ("memory", 3)

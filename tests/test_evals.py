@@ -144,9 +144,7 @@ def test_a_bug_counts_if_the_tests_see_it(root: Path, tmp_path: Path) -> None:
         assert seen is not None
         assert seen.fail_to_pass == ("tests/test_calc.py::test_total",)
         assert seen.statement.startswith("total does not work: AssertionError")
-        unseen = SingleEdit(
-            "lib", "lib/calc.py", 2, "    if value < low:", "    if value <= low:", "boundary"
-        )
+        unseen = SingleEdit("lib", "lib/calc.py", 2, "    if value < low:", "    if value <= low:", "boundary")
         assert validator.validate(unseen) is None
         fatal = SingleEdit("lib", "lib/calc.py", 1, CODE.split("\n")[0], "def clamp(value):", "x")
         assert validator.validate(fatal) is not None  # fails in its call; the copy was put back before
@@ -242,18 +240,14 @@ def test_each_scoring_is_the_brute_force_order(engine: EmbeddedEngine, scoring: 
     calls, continuations = whole.calls[:12], whole.continuations[:12]
     head = len(continuations[0])
     for ids in continuations[1:]:
-        head = min(
-            head, next(i for i, (a, b) in enumerate(zip(continuations[0], ids, strict=False)) if a != b)
-        )
+        head = min(head, next(i for i, (a, b) in enumerate(zip(continuations[0], ids, strict=False)) if a != b))
     start = [*whole.prefix, *continuations[0][:head]]
     scores = engine.score(start, [ids[head:] for ids in continuations])
     if scoring == "mean":
         scores = [score / len(ids) for score, ids in zip(scores, continuations, strict=True)]
     best = sorted(range(len(scores)), key=lambda i: -scores[i])
     found = list(
-        SCORINGS[scoring](
-            engine, whole.prefix, calls, continuations, [[True] * len(ids) for ids in continuations]
-        )
+        SCORINGS[scoring](engine, whole.prefix, calls, continuations, [[True] * len(ids) for ids in continuations])
     )
     assert sorted(found) == list(range(len(calls)))
     assert all(scores[a] >= scores[b] - 1e-3 for a, b in pairwise(found))

@@ -107,9 +107,7 @@ def test_kill_9_loses_no_acknowledged_event(store: RunStore, tmp_path: Path) -> 
         "log = RunStore(Path(sys.argv[1])).create(repo=Path('/r'), model='m')\n"
         "while True:\n    print(log.append('turn', filler='x' * 5000)['seq'], flush=True)\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(store.state_dir)], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(store.state_dir)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     acknowledged = [int(process.stdout.readline()) for _ in range(20)][-1]
     assert store.list()[0]["status"] == "running"

@@ -70,9 +70,7 @@ def test_literal(engine: EmbeddedEngine, text: str, seed: int) -> None:
 
 def test_every_value_can_be_reached(engine: EmbeddedEngine) -> None:
     paths = ["a.py", "a", "a/b.py", "ab.py", "b"]
-    assert {sample(engine, OneOf(paths, "\n"), seed)[0] for seed in range(50)} == {
-        path + "\n" for path in paths
-    }
+    assert {sample(engine, OneOf(paths, "\n"), seed)[0] for seed in range(50)} == {path + "\n" for path in paths}
 
 
 @pytest.mark.parametrize("end", ["a", "\n", "aab", "é<", "^-]"])
@@ -137,9 +135,7 @@ def test_json_string(engine: EmbeddedEngine) -> None:
     assert complete
 
 
-@pytest.mark.parametrize(
-    "grammar", [OneOf([]), Until(""), JsonString("x"), Literal("a\0"), OneOf(["\ud800"])]
-)
+@pytest.mark.parametrize("grammar", [OneOf([]), Until(""), JsonString("x"), Literal("a\0"), OneOf(["\ud800"])])
 def test_what_cannot_be_written_is_refused(grammar: Grammar) -> None:
     with pytest.raises(ValueError):
         compile_grammar(grammar)

@@ -214,9 +214,7 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["clean base", "is loaded"])
-def test_the_agent_killed_leaves_nothing_running_and_nothing_changed(
-    shop: Path, tmp_path: Path, moment: str
-) -> None:
+def test_the_agent_killed_leaves_nothing_running_and_nothing_changed(shop: Path, tmp_path: Path, moment: str) -> None:
     before = fingerprint(shop)
     process = start(shop, tmp_path)
     wait_for(process, moment)
@@ -236,9 +234,7 @@ def test_the_engine_killed_is_an_error_and_the_run_is_kept(shop: Path, tmp_path:
     before = fingerprint(shop)
     process = start(shop, tmp_path)
     wait_for(process, "is loaded")
-    engines = [
-        pid for pid in children_of(process.pid) if "llama_child" in Path(f"/proc/{pid}/cmdline").read_text()
-    ]
+    engines = [pid for pid in children_of(process.pid) if "llama_child" in Path(f"/proc/{pid}/cmdline").read_text()]
     assert len(engines) == 1
     os.kill(engines[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=60)

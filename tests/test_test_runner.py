@@ -198,9 +198,7 @@ def test_collection_errors_are_outcomes(tmp_path: Path, sandbox: Sandbox) -> Non
 
 
 def test_a_conftest_that_breaks_is_an_outcome_of_the_session(tmp_path: Path, sandbox: Sandbox) -> None:
-    workspace = make(
-        tmp_path, {"conftest.py": "import no_such_module\n", "test_a.py": "def test_a(): pass\n"}
-    )
+    workspace = make(tmp_path, {"conftest.py": "import no_such_module\n", "test_a.py": "def test_a(): pass\n"})
     report = TestRunner(workspace, sandbox, PLAIN).run(timeout=60)
     (outcome,) = report.outcomes.values()
     assert (outcome.nodeid, outcome.outcome, outcome.by) == ("<session>", "error", "collection")
@@ -217,17 +215,14 @@ def test_a_test_that_hangs_or_kills_the_process_is_named(tmp_path: Path, sandbox
         tmp_path,
         {
             "test_hang.py": "import time\ndef test_fast(): pass\ndef test_slow(): time.sleep(60)\n",
-            "test_die.py": "import os\ndef test_fine(): pass\n"
-            "def test_die(): os._exit(3)\ndef test_after(): pass\n",
+            "test_die.py": "import os\ndef test_fine(): pass\ndef test_die(): os._exit(3)\ndef test_after(): pass\n",
         },
     )
     runner = TestRunner(workspace, sandbox, PLAIN)
     hung = runner.run(["test_hang.py::test_fast", "test_hang.py::test_slow"], timeout=4)
     assert hung.timed_out and hung.seconds < 10
     assert [o.outcome for o in hung.outcomes.values()] == ["passed", "timeout"]
-    died = runner.run(
-        ["test_die.py::test_fine", "test_die.py::test_die", "test_die.py::test_after"], timeout=60
-    )
+    died = runner.run(["test_die.py::test_fine", "test_die.py::test_die", "test_die.py::test_after"], timeout=60)
     assert {name.split("::")[1]: o.outcome for name, o in died.outcomes.items()} == {
         "test_fine": "passed",
         "test_die": "crashed",
@@ -280,9 +275,7 @@ def test_a_hostile_report_breaks_nothing(tmp_path: Path, sandbox: Sandbox, attac
         assert report.outcomes["test_x.py::test_x"].outcome == "passed"
 
 
-def test_node_ids_are_relative_to_the_top_wherever_pytest_roots_itself(
-    tmp_path: Path, sandbox: Sandbox
-) -> None:
+def test_node_ids_are_relative_to_the_top_wherever_pytest_roots_itself(tmp_path: Path, sandbox: Sandbox) -> None:
     workspace = make(
         tmp_path,
         {
@@ -347,9 +340,7 @@ def test_a_python_without_pytest_is_bad_input(tmp_path: Path, sandbox: Sandbox) 
 
 
 @pytest.mark.parametrize("command", ["", "  ", "pytest 'unclosed", []])
-def test_a_command_that_is_none_is_bad_input(
-    tmp_path: Path, sandbox: Sandbox, command: str | list[str]
-) -> None:
+def test_a_command_that_is_none_is_bad_input(tmp_path: Path, sandbox: Sandbox, command: str | list[str]) -> None:
     with pytest.raises(InputError) as caught:
         TestRunner(make(tmp_path, {"a": ""}), sandbox, command)
     assert caught.value.code == "bad_test_command"
@@ -378,10 +369,7 @@ def test_the_gates_copy_is_apart_from_the_agents(tmp_path: Path, sandbox: Sandbo
     workspace.write_file("__pycache__/conftest.py", b"")
     fixed = workspace.snapshot()
     outcomes = [
-        TestRunner(workspace.clean_copy(tree), sandbox, PLAIN)
-        .run(timeout=60)
-        .outcomes["test_a.py::test_a"]
-        .outcome
+        TestRunner(workspace.clean_copy(tree), sandbox, PLAIN).run(timeout=60).outcomes["test_a.py::test_a"].outcome
         for tree in (workspace.base, fixed)
     ]
     assert outcomes == ["failed", "passed"]

@@ -40,9 +40,7 @@ ENVIRONMENT = {
 
 def git(repo: Path, *arguments: str) -> str:
     command = ["git", "-c", "protocol.file.allow=always", *arguments]
-    return subprocess.run(
-        command, cwd=repo, env=ENVIRONMENT, check=True, capture_output=True, text=True
-    ).stdout
+    return subprocess.run(command, cwd=repo, env=ENVIRONMENT, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
@@ -55,9 +53,7 @@ def repo(tmp_path: Path) -> Path:
     (repo / "data dir").mkdir()
     (repo / "data dir" / "grün.txt").write_bytes(b"latin \xe9\n")
     (repo / "link").symlink_to("app.py")
-    (repo / ".gitignore").write_text(
-        "*.log\n/generated/\n*.so\n*.egg-info/\nvenv/\n.env\n!keep.log\n_version.py\n"
-    )
+    (repo / ".gitignore").write_text("*.log\n/generated/\n*.so\n*.egg-info/\nvenv/\n.env\n!keep.log\n_version.py\n")
     git(repo, "init", "-q", "-b", "main")
     git(repo, "add", "-A")
     git(repo, "commit", "-qm", "start")
@@ -84,9 +80,7 @@ def put(top: Path, path: str, content: str = "x\n") -> Path:
     return top / path
 
 
-def test_a_dirty_checkout_is_copied_faithfully_and_its_changes_are_no_patch(
-    repo: Path, tmp_path: Path
-) -> None:
+def test_a_dirty_checkout_is_copied_faithfully_and_its_changes_are_no_patch(repo: Path, tmp_path: Path) -> None:
     put(repo, "app.py", "def f(x):\n    return x - 2\n")
     put(repo, "staged.py")
     git(repo, "add", "staged.py")
@@ -253,9 +247,7 @@ def test_what_commands_leave_is_not_in_the_snapshot_but_restore_removes_it(works
     (tree / "locked").mkdir()
     put(tree, "locked/.coveragerc")
     (tree / "locked").chmod(0)
-    assert set(workspace.paths(workspace.snapshot())) - set(workspace.paths(workspace.base)) == {
-        "locked/.coveragerc"
-    }
+    assert set(workspace.paths(workspace.snapshot())) - set(workspace.paths(workspace.base)) == {"locked/.coveragerc"}
     # The agent's own .gitignore decides nothing.
     put(tree, ".gitignore", "*\n")
     put(tree, "smuggled.py")
@@ -508,9 +500,7 @@ def test_names_that_only_look_alike_pass() -> None:
     assert parse_patch(added("gr\\303\\274n", quoted=True)).paths == ("grün",)
 
 
-@pytest.mark.parametrize(
-    "target", ["/etc/passwd", "../x", "a/../../x", ".git/config", "C:\\x", "..", "sub/../.GIT/x"]
-)
+@pytest.mark.parametrize("target", ["/etc/passwd", "../x", "a/../../x", ".git/config", "C:\\x", "..", "sub/../.GIT/x"])
 def test_symlinks_that_leave_the_tree_are_rejected(target: str) -> None:
     with pytest.raises(InputError, match="symlink"):
         parse_patch(added("l", "120000", f"+{target}\n\\ No newline at end of file"))
@@ -535,8 +525,7 @@ def test_symlinks_that_leave_the_tree_are_rejected(target: str) -> None:
         added("a").replace("@@ -0,0 +1 @@", "@@ -0,0 +1,5 @@"),
         added("a").replace("index", "indx"),
         "diff --git a/a b/a\nsimilarity index 100%\nrename from a\nrename to ../b\n",
-        f"diff --git a/a b/a\nnew file mode 100644\nindex {'0' * 40}..{SHA}\nGIT binary "
-        "patch\nliteral 1\nIcmZ\n",
+        f"diff --git a/a b/a\nnew file mode 100644\nindex {'0' * 40}..{SHA}\nGIT binary patch\nliteral 1\nIcmZ\n",
         "\n",
         "diff --git \n",
     ],
@@ -555,11 +544,7 @@ def test_sizes_are_bounded() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    st.lists(
-        st.sampled_from([*added("a").splitlines(), *added("l", "120000").splitlines(), "", "+", "-x", "\\"])
-    )
-)
+@given(st.lists(st.sampled_from([*added("a").splitlines(), *added("l", "120000").splitlines(), "", "+", "-x", "\\"])))
 def test_any_lines_give_a_patch_or_a_rejection(lines: list[str]) -> None:
     try:
         parse_patch("\n".join(lines) + "\n")
@@ -602,9 +587,7 @@ def test_without_an_identity_the_commit_is_tinsmiths(workspace: Workspace, repo:
         "import sys, pathlib\nfrom tinsmith.workspace import commit_branch, parse_patch\n"
         "commit_branch(pathlib.Path(sys.argv[1]), parse_patch(sys.stdin.read()), 'x', 'm', sys.argv[2])\n"
     )
-    anonymous = {
-        name: value for name, value in ENVIRONMENT.items() if "AUTHOR" not in name and "COMMITTER" not in name
-    }
+    anonymous = {name: value for name, value in ENVIRONMENT.items() if "AUTHOR" not in name and "COMMITTER" not in name}
     for name, value in (("Tinsmith", "tinsmith@localhost"), ("Bea", "bea@example.org")):
         if name == "Bea":
             git(repo, "config", "user.name", name)

@@ -14,9 +14,7 @@ from tinsmith.errors import InputError, TinsmithError
 
 _EXIT_CODES = {"resolved": 0, "unresolved": 1, "unverified": 4, "error": 5, "interrupted": 130}
 
-_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object as the last line of stdout."
-)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line of stdout.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,29 +28,19 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option(
-    "--repo", type=click.Path(path_type=Path), default=Path("."), help="The checkout.  [default: here]"
-)
-@click.option(
-    "--issue", "issue_file", type=click.Path(path_type=str), help="A file with the issue; - for stdin."
-)
+@click.option("--repo", type=click.Path(path_type=Path), default=Path("."), help="The checkout.  [default: here]")
+@click.option("--issue", "issue_file", type=click.Path(path_type=str), help="A file with the issue; - for stdin.")
 @click.option("--issue-text", help="The issue itself.")
 @click.option("--model", help="A catalogue id or a GGUF file.  [default: TINSMITH_MODEL, else solder]")
 @click.option("--python", type=click.Path(path_type=Path), help="The interpreter that runs the tests.")
 @click.option("--test-command", help="How the tests are run.  [default: PYTHON -m pytest]")
 @click.option("--seed", type=int, default=1, show_default=True, help="Makes a run exact to repeat.")
 @click.option("--max-turns", type=click.IntRange(1), default=60, show_default=True)
-@click.option(
-    "--max-test-runs", type=click.IntRange(1), default=20, show_default=True, help="Test runs after an edit."
-)
+@click.option("--max-test-runs", type=click.IntRange(1), default=20, show_default=True, help="Test runs after an edit.")
 @click.option("--max-seconds", type=click.IntRange(1), default=3600, show_default=True)
-@click.option(
-    "--test-timeout", type=click.IntRange(1), default=300, show_default=True, help="Seconds of one test run."
-)
+@click.option("--test-timeout", type=click.IntRange(1), default=300, show_default=True, help="Seconds of one test run.")
 @_json
-def resolve(
-    repo: Path, issue_file: str | None, issue_text: str | None, as_json: bool, **options: Any
-) -> None:
+def resolve(repo: Path, issue_file: str | None, issue_text: str | None, as_json: bool, **options: Any) -> None:
     """Turn an issue into a tested branch, patch and pull-request text.
 
     Your work tree, index and HEAD are not touched: the result is the branch tinsmith/<slug>.
@@ -178,9 +166,7 @@ def _error(error: TinsmithError) -> dict[str, str]:
 
 def _issue(file: str | None, text: str | None) -> str:
     if (file is None) == (text is None):
-        raise InputError(
-            "no_issue", "Give the issue once.", "Use --issue FILE (or - for stdin) or --issue-text TEXT."
-        )
+        raise InputError("no_issue", "Give the issue once.", "Use --issue FILE (or - for stdin) or --issue-text TEXT.")
     if text is not None:
         return text
     if file == "-":
@@ -188,9 +174,7 @@ def _issue(file: str | None, text: str | None) -> str:
     try:
         return Path(str(file)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            "issue_unreadable", f"Cannot read {file}: {error}.", "Name a UTF-8 text file."
-        ) from error
+        raise InputError("issue_unreadable", f"Cannot read {file}: {error}.", "Name a UTF-8 text file.") from error
 
 
 def _progress(line: str) -> None:

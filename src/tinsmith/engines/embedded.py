@@ -45,9 +45,7 @@ def open_engine(
 class EmbeddedEngine:
     """A `TokenEngine`; also a context manager. See `open_engine`."""
 
-    def __init__(
-        self, model_path: Path, context: int | None, progress: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, model_path: Path, context: int | None, progress: Callable[[str], None] | None = None) -> None:
         header = GGUFHeader(model_path)
         trained = header.context_length
         wanted = context or trained or 4096
@@ -128,18 +126,14 @@ class EmbeddedEngine:
                 found.append(self.next_log_probs([*so_far, *run[:i]], self.vocabulary.size, cancel)[token])
         return found
 
-    def next_log_probs(
-        self, ids: Sequence[int], count: int, cancel: threading.Event | None = None
-    ) -> dict[int, float]:
+    def next_log_probs(self, ids: Sequence[int], count: int, cancel: threading.Event | None = None) -> dict[int, float]:
         """See `TokenEngine`."""
         self._warm_if_long(ids, cancel)
         # The server tells nothing of an id that begins a character, so it is made to sample one that does
         # not.
         body = _sampler(GREEDY) | _force([self._bytes.plain]) | {"n_probs": count}
         answer = self._request(ids, 1, body, cancel)
-        return {
-            int(entry["id"]): float(entry["logprob"]) for entry in _probabilities(answer)[0]["top_logprobs"]
-        }
+        return {int(entry["id"]): float(entry["logprob"]) for entry in _probabilities(answer)[0]["top_logprobs"]}
 
     def score(self, ids: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
         """See `TokenEngine`."""
@@ -167,9 +161,7 @@ class EmbeddedEngine:
     ) -> None:
         self.close()
 
-    def _forced(
-        self, ids: Sequence[int], forced: Sequence[int], cancel: threading.Event | None
-    ) -> list[float]:
+    def _forced(self, ids: Sequence[int], forced: Sequence[int], cancel: threading.Event | None) -> list[float]:
         tokens, _ = self._complete(ids, len(forced), GREEDY, _force(forced), cancel)
         found = [token.logprob for token in tokens if token.logprob is not None]
         if [token.id for token in tokens] != list(forced) or len(found) != len(forced):

@@ -113,9 +113,7 @@ def best_first(
             heapq.heappush(heap, (-bound, next(order), found))
 
 
-def _edge_score(
-    engine: TokenEngine, ids: Sequence[int], node: _Node, known: int, cancel: Event | None
-) -> float:
+def _edge_score(engine: TokenEngine, ids: Sequence[int], node: _Node, known: int, cancel: Event | None) -> float:
     """The log-probability of the counted ids of `node`'s edge from `known` on; `ids` lead to the edge."""
     score, at = 0.0, known
     while at < len(node.edge):
@@ -166,6 +164,4 @@ def _node(
 def _shared(sequences: Sequence[Sequence[int]]) -> int:
     """Length of the prefix that all `sequences` have in common."""
     low, high = min(map(tuple, sequences)), max(map(tuple, sequences))
-    return next(
-        (i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high))
-    )
+    return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))

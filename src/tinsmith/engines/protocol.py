@@ -122,9 +122,7 @@ class TokenEngine(Protocol):
         """
         ...
 
-    def log_probs(
-        self, ids: Sequence[int], forced: Sequence[int], cancel: Event | None = None
-    ) -> list[float]:
+    def log_probs(self, ids: Sequence[int], forced: Sequence[int], cancel: Event | None = None) -> list[float]:
         """The natural log-probability of each of `forced` after `ids` and those before it."""
         ...
 

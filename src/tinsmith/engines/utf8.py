@@ -25,9 +25,7 @@ class PieceBytes:
         forbidden = {*_IMPOSSIBLE, 0}
         self.never = frozenset(i for i, piece in enumerate(pieces) if not forbidden.isdisjoint(piece))
         self.openers = frozenset(i for i, piece in enumerate(pieces) if piece and piece[-1] in _PARTIAL_RANGE)
-        self.forcible = (
-            frozenset(i for i, piece in enumerate(pieces) if piece and _is_text(piece)) - self.never
-        )
+        self.forcible = frozenset(i for i, piece in enumerate(pieces) if piece and _is_text(piece)) - self.never
         self.plain = next(i for i, piece in enumerate(pieces) if len(piece) == 1 and 0x20 < piece[0] < 0x7F)
 
 

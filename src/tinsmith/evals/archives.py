@@ -63,9 +63,7 @@ def fetch(archive: Archive, cache: Path) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         _download(archive, place.parent)
     if not place.is_file() or _sha256(place) != archive.sha256:
-        raise InputError(
-            "eval_archive", f"{place} is not the pinned archive.", "Delete it and prepare again."
-        )
+        raise InputError("eval_archive", f"{place} is not the pinned archive.", "Delete it and prepare again.")
     return place
 
 
@@ -103,9 +101,7 @@ def _download(archive: Archive, target: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
         requirements = scratch / "requirements.txt"
-        requirements.write_text(
-            f"{archive.name}=={archive.version} --hash=sha256:{archive.sha256}\n", encoding="utf-8"
-        )
+        requirements.write_text(f"{archive.name}=={archive.version} --hash=sha256:{archive.sha256}\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         command += [
             "--no-deps",

@@ -98,7 +98,8 @@ def single_edits() -> tuple[SingleEdit, ...]:
 
 def single_edit(row: dict[str, Any]) -> SingleEdit:
     """The bug of a stored row."""
-    return SingleEdit(**{**row, "fail_to_pass": tuple(row["fail_to_pass"])})
+    fields: dict[str, Any] = {**row, "fail_to_pass": tuple(row["fail_to_pass"])}
+    return SingleEdit(**fields)
 
 
 @cache

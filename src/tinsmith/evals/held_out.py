@@ -9,9 +9,7 @@ from pathlib import Path
 from tinsmith.codebase import is_test_file, source_files
 from tinsmith.evals.archives import Archive
 
-_NOT_THE_PACKAGE = frozenset(
-    {"docs", "doc", "examples", "example", "benchmarks", "bench", "scripts", "tools"}
-)
+_NOT_THE_PACKAGE = frozenset({"docs", "doc", "examples", "example", "benchmarks", "bench", "scripts", "tools"})
 
 
 @dataclass(frozen=True)

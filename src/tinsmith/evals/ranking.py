@@ -125,8 +125,7 @@ def choices(question: Question, setting: str, card: ModelCard, encoder: Encoder)
     counted: list[list[bool]] = []
     for call in calls:
         pieces = [
-            (piece.kind == "value", encoder.encode([piece.span]))
-            for piece in arguments_pieces(dialect, EDIT, call)
+            (piece.kind == "value", encoder.encode([piece.span])) for piece in arguments_pieces(dialect, EDIT, call)
         ]
         continuations.append([token for _, ids in pieces for token in ids])
         counted.append([chosen for chosen, ids in pieces for _ in ids])
@@ -206,9 +205,7 @@ def summary(own: dict[str, list[Row]], twins: Sequence[list[Row]], settings: Seq
         any_rows = next(iter(of.values()))
         result[setting] = {
             "model": {name: totals(rows) for name, rows in of.items()},
-            "random_weights": {
-                str(top): round(sum(one[str(top)] for one in drawn) / len(drawn), 2) for top in TOPS
-            }
+            "random_weights": {str(top): round(sum(one[str(top)] for one in drawn) / len(drawn), 2) for top in TOPS}
             if drawn
             else None,
             "random_order": {str(top): round(in_random_order(any_rows, top), 2) for top in TOPS},

@@ -141,9 +141,7 @@ def statement(failures: dict[str, TestOutcome]) -> str:
 
 
 def _bug(package: HeldOut, function: Function, mutation: Mutation) -> SingleEdit:
-    return SingleEdit(
-        package.name, function.path, mutation.line, mutation.before, mutation.after, mutation.kind
-    )
+    return SingleEdit(package.name, function.path, mutation.line, mutation.before, mutation.after, mutation.kind)
 
 
 def _passed(report: TestReport) -> frozenset[str]:
@@ -166,9 +164,7 @@ def runnable_bugs(cache: Path, seed: int, count: int, tries: int = 60) -> Iterat
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the stored rows."""
-    parser = argparse.ArgumentParser(
-        prog="tinsmith.evals.single_edits", description="Make the bugs that are run."
-    )
+    parser = argparse.ArgumentParser(prog="tinsmith.evals.single_edits", description="Make the bugs that are run.")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
     parser.add_argument("--count", type=int, default=20)

@@ -102,14 +102,8 @@ def table(rows: Sequence[Row], demo: str | None) -> str:
         cells += [f"{solved(shown, method, limit):g}" for limit in LIMITS] if demo else []
         lines.append(f"| {NAMES[method]} | {' | '.join(cells)} |")
     if {"solder", "enumerate"} <= set(methods):
-        lost = [
-            limit
-            for limit in LIMITS
-            if solved(planted, "enumerate", limit) > solved(planted, "solder", limit)
-        ]
-        lines += [
-            f"\nAt {limit} test runs plain enumerate-and-test fixes more than Solder." for limit in lost
-        ]
+        lost = [limit for limit in LIMITS if solved(planted, "enumerate", limit) > solved(planted, "solder", limit)]
+        lines += [f"\nAt {limit} test runs plain enumerate-and-test fixes more than Solder." for limit in lost]
     return "\n".join(lines)
 
 
@@ -117,9 +111,7 @@ def summary(rows: Sequence[Row], demo: str | None) -> dict[str, Any]:
     """The same figures as JSON, with every row; runs that ended in an error are counted apart."""
     planted = [row for row in rows if row["bug"] != demo]
     return {
-        "solved": {
-            method: {str(limit): solved(planted, method, limit) for limit in LIMITS} for method in METHODS
-        },
+        "solved": {method: {str(limit): solved(planted, method, limit) for limit in LIMITS} for method in METHODS},
         "errors": sum(row["status"] in ("error", "interrupted") for row in rows),
         "rows": list(rows),
     }
@@ -149,9 +141,7 @@ def run_all(bugs: Sequence[Bug], model: Model, methods: Sequence[str], cache: Pa
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command of the module's docstring; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="tinsmith.evals.table", description="Fixed within 5 and 20 test runs."
-    )
+    parser = argparse.ArgumentParser(prog="tinsmith.evals.table", description="Fixed within 5 and 20 test runs.")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--model")
     parser.add_argument("--demo", type=Path, help="a repository with one more bug")

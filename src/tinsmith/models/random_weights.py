@@ -144,9 +144,7 @@ def _write_fresh(
     _finish(writer)
 
 
-def _write_twin(
-    path: Path, header: GGUFHeader, seed: int, scale: float, context: int | None, name: str | None
-) -> None:
+def _write_twin(path: Path, header: GGUFHeader, seed: int, scale: float, context: int | None, name: str | None) -> None:
     import gguf
     import numpy
 

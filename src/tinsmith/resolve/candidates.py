@@ -12,9 +12,7 @@ MAX_A_LINE = 64
 
 def candidate_calls(files: Files, suspects: Sequence[Suspect], shown: Sequence[Excerpt]) -> list[Call]:
     """Every candidate edit of the suspects' suspicious lines that an excerpt shows, as complete `edit` calls."""
-    visible = {
-        (excerpt.path, number) for excerpt in shown for number in range(excerpt.first, excerpt.last + 1)
-    }
+    visible = {(excerpt.path, number) for excerpt in shown for number in range(excerpt.first, excerpt.last + 1)}
     calls: list[Call] = []
     done: set[tuple[str, int]] = set()
     for suspect in suspects:

@@ -175,9 +175,7 @@ class _Run:
         self._suspects = rank_suspects(workspace.tree, clues)
         self.log.append("suspects", rows=[asdict(suspect) for suspect in self._suspects])
         for suspect in self._suspects[:MAX_SUSPECTS]:
-            self.progress(
-                f"suspect: {suspect.path}:{suspect.first} {suspect.name} ({'; '.join(suspect.reasons)})"
-            )
+            self.progress(f"suspect: {suspect.path}:{suspect.first} {suspect.name} ({'; '.join(suspect.reasons)})")
 
         self._gate = Gate(
             workspace,
@@ -233,9 +231,7 @@ class _Run:
         card, request, engine = self.model.card, self.request, self._engine
         dialect = dialect_named(card.dialect)
         vocabulary = engine.vocabulary
-        encoder = Encoder(
-            engine.tokenize, vocabulary.reserved, lambda token: vocabulary.pieces[token].endswith(b"\n")
-        )
+        encoder = Encoder(engine.tokenize, vocabulary.reserved, lambda token: vocabulary.pieces[token].endswith(b"\n"))
         files = Files(workspace.tree)
         toolbox = Toolbox(files, self._shell, free_tokens=min(4096, engine.context_window // 8))
         shown = excerpts_of(files, self._suspects[:MAX_SUSPECTS], MAX_SHOWN_LINES)
@@ -251,9 +247,7 @@ class _Run:
             dialect,
             encoder,
             toolbox,
-            sampling=Sampling(
-                card.sampling.temperature, card.sampling.top_k, card.sampling.top_p, request.seed
-            ),
+            sampling=Sampling(card.sampling.temperature, card.sampling.top_k, card.sampling.top_p, request.seed),
             preamble_tokens=card.preamble_tokens,
             candidates=lambda tool: self._candidates(files, shown, tool),
             order=shuffled(request.seed) if request.order == "shuffled" else None,
@@ -306,9 +300,7 @@ class _Run:
             if patch and result.status in ("resolved", "unverified"):
                 headline = title(self.request.issue)
                 head = self._workspace.checkout.head if self._workspace else None
-                result.branch = commit_branch(
-                    self.request.repo, patch, slug(headline), f"Fix: {headline}", head
-                )
+                result.branch = commit_branch(self.request.repo, patch, slug(headline), f"Fix: {headline}", head)
                 self.progress(f"branch {result.branch}")
             elif result.status in ("resolved", "unverified"):
                 result.status, result.reason = "unresolved", "the run ended without a change"

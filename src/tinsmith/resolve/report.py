@@ -70,10 +70,7 @@ def report(facts: Facts) -> str:
             "",
             "## Where",
             "",
-            *[
-                f"- `{s.path}` `{s.name}`, lines {s.first} to {s.last}: {'; '.join(s.reasons)}"
-                for s in facts.suspects
-            ],
+            *[f"- `{s.path}` `{s.name}`, lines {s.first} to {s.last}: {'; '.join(s.reasons)}" for s in facts.suspects],
             "",
             "## Patch",
             "",
@@ -109,9 +106,7 @@ def _root_cause(facts: Facts) -> str:
         return "Not found."
     places = [line[6:] for line in facts.patch.splitlines() if line.startswith("+++ b/")]
     of_suspect = next((s for s in facts.suspects if s.path in places), None)
-    where = (
-        f"`{of_suspect.name}` in `{of_suspect.path}`" if of_suspect else ", ".join(f"`{p}`" for p in places)
-    )
+    where = f"`{of_suspect.name}` in `{of_suspect.path}`" if of_suspect else ", ".join(f"`{p}`" for p in places)
     why = f" ({'; '.join(of_suspect.reasons)})" if of_suspect else ""
     return f"The failing test leads to {where}{why}. The line changed above is what made it fail."
 
@@ -123,10 +118,7 @@ def _evidence(facts: Facts) -> list[str]:
     lines = [
         "| test | clean base | clean copy with the patch |",
         "| --- | --- | --- |",
-        *(
-            f"| `{t}` | {evidence.before[t]} | {evidence.after.get(t, 'not run')} |"
-            for t in evidence.reproduction
-        ),
+        *(f"| `{t}` | {evidence.before[t]} | {evidence.after.get(t, 'not run')} |" for t in evidence.reproduction),
         "",
     ]
     lines += [f"On the clean base: `{message}`" for message in facts.failures.values()]

@@ -32,8 +32,7 @@ def find_reproduction(report: TestReport, issue: str, root: Path) -> Reproductio
     failing = [
         outcome
         for outcome in report.outcomes.values()
-        if outcome.outcome == "timeout"
-        or (outcome.outcome == "failed" and outcome.by in ("assertion", "error"))
+        if outcome.outcome == "timeout" or (outcome.outcome == "failed" and outcome.by in ("assertion", "error"))
     ]
     if len(failing) <= 1:
         return Reproduction(tuple(failing), passing)

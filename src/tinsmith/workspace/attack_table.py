@@ -68,8 +68,7 @@ _ATTACKS: dict[str, str] = {
     "unmount": _SYSCALL + "syscall(166, 39, b'/usr', 2)",
     "make a user namespace": _SYSCALL + "syscall(272, 97, 0x10000000)",
     "make a user namespace by clone": _SYSCALL + "syscall(56, 220, 0x10000000 | 17, 0, 0, 0, 0)",
-    "enter the first process's namespace": _SYSCALL
-    + "syscall(308, 268, os.open('/proc/1/ns/mnt', os.O_RDONLY), 0)",
+    "enter the first process's namespace": _SYSCALL + "syscall(308, 268, os.open('/proc/1/ns/mnt', os.O_RDONLY), 0)",
     "chroot": "os.chroot('/tmp')",
     "open by file handle": _SYSCALL + "syscall(304, 265, 3, 0, 0)",
     "ptrace": _SYSCALL + "syscall(101, 117, 16, 1, 0, 0)",
@@ -100,8 +99,7 @@ _ATTACKS: dict[str, str] = {
     "a packet socket": "socket.socket(17, 3)",
     "a raw socket": "socket.socket(2, 3, 1)",
     "fill the memory": (
-        "try:\n    blocks = bytearray(64 << 30)\n"
-        "except MemoryError:\n    raise OSError('MemoryError') from None"
+        "try:\n    blocks = bytearray(64 << 30)\nexcept MemoryError:\n    raise OSError('MemoryError') from None"
     ),
 }
 
@@ -140,9 +138,7 @@ def audit(sandbox: Sandbox) -> list[AuditRow]:
             work.rmdir()
         # It may succeed on a tmpfs of the sandbox; what counts is the host.
         work.mkdir()
-        sandbox.run(
-            ["/bin/sh", "-c", "echo x > ../evil"], cwd=work, timeout=20, extra_rw_binds=[(work, work)]
-        )
+        sandbox.run(["/bin/sh", "-c", "echo x > ../evil"], cwd=work, timeout=20, extra_rw_binds=[(work, work)])
         left = sorted(set(os.listdir(directory)) - {"canary", "socket", "work"})
         rows.append({"attack": "write beside the copy", "holds": not left, "saw": f"left: {left}"})
     return rows

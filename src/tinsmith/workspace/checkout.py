@@ -66,9 +66,7 @@ def open_checkout(repo: Path) -> Checkout:
     Raises InputError `not_a_repository`, `bare_repository`, `unsafe_location`.
     """
     if not repo.is_dir():
-        raise InputError(
-            "not_a_repository", f"{repo} is not a directory", "Name a directory inside a git checkout."
-        )
+        raise InputError("not_a_repository", f"{repo} is not a directory", "Name a directory inside a git checkout.")
     questions = ["--is-bare-repository", "--is-inside-work-tree", "--absolute-git-dir"]
     answer = run_git(["rev-parse", *questions], cwd=repo)
     if answer.returncode != 0:
@@ -80,9 +78,7 @@ def open_checkout(repo: Path) -> Checkout:
     bare, inside, git_dir = os.fsdecode(answer.stdout).rstrip("\n").split("\n", 2)
     top = run_git(["rev-parse", "--show-toplevel"], cwd=repo)
     if bare == "true" or inside != "true" or top.returncode != 0:
-        raise InputError(
-            "bare_repository", f"{repo} has no work tree", "Name a checkout, not a bare repository."
-        )
+        raise InputError("bare_repository", f"{repo} has no work tree", "Name a checkout, not a bare repository.")
     place = Path(os.fsdecode(top.stdout).rstrip("\n")).resolve()
     if str(place) in _SYSTEM_PLACES:
         raise InputError(
@@ -104,9 +100,7 @@ def list_files(top: Path) -> Listing:
         answer = run_git(["ls-files", "-z", *arguments], cwd=top, config=config)
         if answer.returncode != 0:
             words = answer.stderr.decode(errors="replace").strip()
-            raise InputError(
-                "unreadable_repository", f"git cannot list {top}: {words}", "Try `git status` there."
-            )
+            raise InputError("unreadable_repository", f"git cannot list {top}: {words}", "Try `git status` there.")
         return [os.fsdecode(name) for name in answer.stdout.split(b"\0") if name]
 
     tracked: set[str] = set()

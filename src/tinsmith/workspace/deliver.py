@@ -67,9 +67,7 @@ def commit_branch(repo: Path, patch: Patch, branch_slug: str, message: str, base
             if git("show-ref", "--verify", "--quiet", f"refs/heads/{branch}")[0] == 0:
                 continue
             # An old value of zeros makes git refuse a ref that came up in between.
-            code, words = git(
-                "update-ref", "-m", "tinsmith", f"refs/heads/{branch}", commit, "0" * len(commit)
-            )
+            code, words = git("update-ref", "-m", "tinsmith", f"refs/heads/{branch}", commit, "0" * len(commit))
             if code == 0:
                 return branch
             if git("show-ref", "--verify", "--quiet", f"refs/heads/{branch}")[0] != 0:

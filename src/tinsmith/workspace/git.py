@@ -55,9 +55,7 @@ def run_git(
         **(env or {}),
     }
     try:
-        return subprocess.run(
-            [*command, *arguments], cwd=cwd, input=stdin, env=environment, capture_output=True
-        )
+        return subprocess.run([*command, *arguments], cwd=cwd, input=stdin, env=environment, capture_output=True)
     except FileNotFoundError as error:
         if not cwd.is_dir():
             raise

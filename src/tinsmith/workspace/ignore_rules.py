@@ -22,9 +22,7 @@ class IgnoreRules:
     @staticmethod
     def write(directory: Path, store: ObjectStore, base: Entries) -> None:
         directory.mkdir()
-        rules = [
-            p for p, (mode, _) in base.items() if p.rpartition("/")[2] == ".gitignore" and mode != SYMLINK
-        ]
+        rules = [p for p, (mode, _) in base.items() if p.rpartition("/")[2] == ".gitignore" and mode != SYMLINK]
         materialise(directory, store, base, rules)
 
     def ignored(self, paths: Iterable[str]) -> set[str]:
@@ -47,9 +45,7 @@ class IgnoreRules:
             )
             if answer.returncode not in (0, 1):
                 words = answer.stderr.decode(errors="replace").strip()
-                raise InputError(
-                    "unreadable_ignore_rules", f"git cannot apply .gitignore: {words}", "Check them."
-                )
+                raise InputError("unreadable_ignore_rules", f"git cannot apply .gitignore: {words}", "Check them.")
             matched = {os.fsdecode(path) for path in answer.stdout.split(b"\0")}
             self._answers.update((path, path in matched) for path in unknown)
         return {path for path in asked if self._answers[path]}

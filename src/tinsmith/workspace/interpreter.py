@@ -37,9 +37,7 @@ def find_python(repo: Path, explicit: Path | None = None) -> Path:
     if explicit is not None:
         named = shutil.which(str(explicit)) if os.sep not in str(explicit) else str(explicit)
         if named is None or not os.access(named, os.X_OK) or os.path.isdir(named):
-            raise InputError(
-                "python_unusable", f"there is no Python at {explicit}", "Give --python a path to one."
-            )
+            raise InputError("python_unusable", f"there is no Python at {explicit}", "Give --python a path to one.")
         return Path(os.path.abspath(named))
     active = os.environ.get("VIRTUAL_ENV")
     for environment in ([Path(active)] if active else []) + [repo / ".venv"]:

@@ -35,11 +35,7 @@ def checks() -> list[Check]:
     except MachineError as error:
         rows.append({"check": "sandbox", "ok": False, "detail": error.message, "remedy": error.remedy})
         return rows
-    nested = (
-        ""
-        if sandbox.disable_userns
-        else ", without --disable-userns (seccomp refuses user namespaces instead)"
-    )
+    nested = "" if sandbox.disable_userns else ", without --disable-userns (seccomp refuses user namespaces instead)"
     rows.append({"check": "sandbox", "ok": True, "detail": f"{sandbox.bwrap}{nested}", "remedy": ""})
     rows.append(_process_limit())
     return rows

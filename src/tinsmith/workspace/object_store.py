@@ -46,9 +46,7 @@ class ObjectStore:
         try:
             raw = zlib.decompress(self._path(name).read_bytes())
         except (FileNotFoundError, zlib.error) as error:
-            raise InputError(
-                "unknown_tree", f"the workspace has no object {name}", "Start the run again."
-            ) from error
+            raise InputError("unknown_tree", f"the workspace has no object {name}", "Start the run again.") from error
         return raw.partition(b"\0")[2]
 
     def write_tree(self, entries: Mapping[str, tuple[int, str]]) -> str:
@@ -84,9 +82,7 @@ class ObjectStore:
         answer = run_git([f"--git-dir={self.directory}", *arguments], cwd=self.directory)
         if answer.returncode != 0:
             words = answer.stderr.decode(errors="replace").strip()
-            raise InputError(
-                "unknown_tree", f"cannot compare {base} and {tree}: {words}", "Start the run again."
-            )
+            raise InputError("unknown_tree", f"cannot compare {base} and {tree}: {words}", "Start the run again.")
         return answer.stdout.decode("utf-8", "surrogateescape")
 
     def _write_level(self, level: Mapping[str, object]) -> str:

@@ -292,9 +292,7 @@ def _final_status(process: subprocess.Popen[bytes], status_fd: int, capture: Cap
         return reports["exit-code"]
     if process.returncode < 0 or process.returncode == 128 + signal.SIGKILL:
         return None
-    words = (
-        strip_escapes(capture.text()).decode(errors="replace").strip() or f"exit status {process.returncode}"
-    )
+    words = strip_escapes(capture.text()).decode(errors="replace").strip() or f"exit status {process.returncode}"
     raise _setup_failed(words[-500:])
 
 

@@ -26,8 +26,7 @@ class KernelFacts:
 
         return cls(
             platform=sys.platform,
-            apparmor_restricts_user_namespaces=value("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-            == "1",
+            apparmor_restricts_user_namespaces=value("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1",
             user_namespaces_disabled=value("/proc/sys/kernel/unprivileged_userns_clone") == "0"
             or value("/proc/sys/user/max_user_namespaces") == "0",
             container=any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")),

@@ -89,9 +89,7 @@ class TestRunner:
 
     __test__ = False
 
-    def __init__(
-        self, workspace: Workspace, sandbox: Sandbox, command: Sequence[str] | str | None = None
-    ) -> None:
+    def __init__(self, workspace: Workspace, sandbox: Sandbox, command: Sequence[str] | str | None = None) -> None:
         """`command` is an argument list or one string in shell quoting; None is `PYTHON -m pytest -q`.
 
         The interpreter is the workspace's.  Raises InputError `bad_test_command`.
@@ -157,9 +155,7 @@ class TestRunner:
             return self._without_report(completed, output)
         if completed.returncode == 4 and "error: unrecognized arguments" in output:
             raise self._failed_to_start(output)
-        collected = [
-            nodeid for line in lines if line.get("kind") == "collected" for nodeid in line["nodeids"]
-        ]
+        collected = [nodeid for line in lines if line.get("kind") == "collected" for nodeid in line["nodeids"]]
         outcomes = _outcomes(lines, timed_out=completed.timed_out)
         # 5 is pytest's status for "no tests collected".
         if not outcomes and completed.returncode not in (0, 5):
@@ -279,10 +275,7 @@ def _outcome(line: dict[str, Any]) -> TestOutcome:
         failure.get("by"),
         failure.get("type", ""),
         failure.get("message", ""),
-        tuple(
-            Frame(str(path), int(number), str(function))
-            for path, number, function in failure.get("frames", [])
-        ),
+        tuple(Frame(str(path), int(number), str(function)) for path, number, function in failure.get("frames", [])),
         frozenset((str(path), int(number)) for path, numbers in trace.items() for number in numbers),
     )
 
@@ -299,6 +292,4 @@ def _merge(before: TestOutcome | None, new: TestOutcome) -> TestOutcome:
 
 
 def _bad_command(words: str) -> InputError:
-    return InputError(
-        "bad_test_command", f"the test command cannot be used: {words}", "Give --test-command another."
-    )
+    return InputError("bad_test_command", f"the test command cannot be used: {words}", "Give --test-command another.")

@@ -68,9 +68,7 @@ class TreeScanner:
         return mode, self._store.write_blob(read_regular(place))
 
 
-def walk(
-    top: Path, skip: frozenset[str] = frozenset(), prefix: str = ""
-) -> Iterator[tuple[str, os.stat_result]]:
+def walk(top: Path, skip: frozenset[str] = frozenset(), prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
     """Everything below `top` that is not a directory: (relative path, its own status)."""
     with os.scandir(top / prefix) as found:
         children = sorted(found, key=lambda entry: entry.name)
@@ -184,6 +182,4 @@ def resolve_inside(top: Path, path: str) -> Path:
             inside = place.relative_to(real_top).parts
             if ".git" not in (part.casefold() for part in inside):
                 return place
-    raise InputError(
-        "path_outside", f"{path!r} is not a path in the repository", "Use a path relative to its top."
-    )
+    raise InputError("path_outside", f"{path!r} is not a path in the repository", "Use a path relative to its top.")
