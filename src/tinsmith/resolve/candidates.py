@@ -6,7 +6,7 @@ from tinsmith.codebase import Suspect
 from tinsmith.dialects import Call
 from tinsmith.tools import EDIT, Excerpt, Files, candidate_edits
 
-MAX_A_LINE = 64
+MAX_A_LINE = 32
 """Candidates of one line; the recipe puts the likely forms first."""
 
 
