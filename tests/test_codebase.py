@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tinsmith.codebase import Evidence, functions_in, is_test_file, rank_suspects, source_files
+from tinsmith.codebase import Evidence, functions_in, is_test_file, prime_suspects, rank_suspects, source_files
 
 MODULE = """\
 import functools
@@ -141,3 +141,15 @@ def test_a_line_belongs_to_the_innermost_function(tree: Path) -> None:
 def test_at_most_as_many_as_asked_and_files_that_are_gone(tree: Path) -> None:
     executed = {"shop/basket.py": frozenset(range(30)), "shop/gone.py": frozenset({1})}
     assert len(rank_suspects(tree, Evidence("x", executed=executed), limit=2)) == 2
+
+
+def test_an_error_raised_in_the_code_narrows_the_suspects(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text(
+        "def outer(x):\n    return inner(x)\n\n\ndef inner(x):\n    return 1 / x\n\n\ndef other(x):\n    return x\n"
+    )
+    executed = {"m.py": frozenset({2, 6, 10})}
+    raised = rank_suspects(tmp_path, Evidence("other is broken", frames=(("m.py", 6), ("m.py", 2)), executed=executed))
+    assert {suspect.name for suspect in raised} == {"outer", "inner", "other"}
+    assert [suspect.name for suspect in prime_suspects(raised, 3)] == ["inner", "outer"]
+    quiet = rank_suspects(tmp_path, Evidence("other is broken", executed=executed))
+    assert len(prime_suspects(quiet, 2)) == 2 and prime_suspects(quiet, 2)[0].name == "other"

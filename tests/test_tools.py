@@ -362,3 +362,10 @@ def test_excerpts_of_the_brief_count_as_shown(box: Toolbox) -> None:
         "start": OneOfValues(("2",)),
         "old": OneOfValues(("two",)),
     }
+
+
+def test_a_pattern_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x" * 60 + "\n")
+    toolbox = Toolbox(Files(tmp_path), FakeShell())
+    answer = toolbox.execute(Call("search", {"pattern": "(x+x+)+y"}))
+    assert answer.kind == "refused" and "simpler pattern" in answer.text

@@ -5,6 +5,15 @@ Knows no model, no agent and no test runner: evidence from a failing test arrive
 
 from tinsmith.codebase.functions import Function, functions_in
 from tinsmith.codebase.sources import is_test_file, source_files
-from tinsmith.codebase.suspects import Evidence, Suspect, rank_suspects
+from tinsmith.codebase.suspects import Evidence, Suspect, prime_suspects, rank_suspects
 
-__all__ = ["Evidence", "Function", "Suspect", "functions_in", "is_test_file", "rank_suspects", "source_files"]
+__all__ = [
+    "Evidence",
+    "Function",
+    "Suspect",
+    "functions_in",
+    "is_test_file",
+    "prime_suspects",
+    "rank_suspects",
+    "source_files",
+]

@@ -26,7 +26,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A function under suspicion. `lines`: its own lines (1-based), where known those that were executed."""
+    """A function under suspicion.
+
+    `lines`: its own lines (1-based), where known those that were executed. `raised`: a traceback goes through it.
+    """
 
     path: str
     name: str
@@ -35,6 +38,7 @@ class Suspect:
     score: float
     reasons: tuple[str, ...]
     lines: tuple[int, ...]
+    raised: bool = False
 
 
 _FRAME = (6.0, 3.0, 1.5)
@@ -65,24 +69,35 @@ def rank_suspects(root: Path, evidence: Evidence, limit: int = 10) -> list[Suspe
                     continue
             score, reasons = _score(function, evidence, issue_words, test_words)
             if score > 0 or evidence.executed:
-                suspects.append(
-                    Suspect(path, function.name, function.first, function.last, score, tuple(reasons), lines)
-                )
+                raised = _depth(function, evidence) is not None
+                place = (path, function.name, function.first, function.last)
+                suspects.append(Suspect(*place, score, tuple(reasons), lines, raised))
     suspects.sort(key=lambda suspect: (-suspect.score, suspect.path, suspect.first))
     return suspects[:limit]
+
+
+def prime_suspects(suspects: Sequence[Suspect], limit: int) -> list[Suspect]:
+    """The first `limit` of a ranking; where an error was raised in the code under test, those on its way only."""
+    raised = [suspect for suspect in suspects if suspect.raised]
+    return (raised or list(suspects))[:limit]
+
+
+def _depth(function: Function, evidence: Evidence) -> int | None:
+    """How far from the innermost frame `function` is in the tracebacks; None where it is not in them."""
+    inside = (
+        depth
+        for depth, (path, line) in enumerate(evidence.frames)
+        if path == function.path and function.first <= line <= function.last
+    )
+    return next(inside, None)
 
 
 def _score(
     function: Function, evidence: Evidence, issue_words: frozenset[str], test_words: frozenset[str]
 ) -> tuple[float, list[str]]:
     score, reasons = 0.0, list[str]()
-    inside = [
-        depth
-        for depth, (path, line) in enumerate(evidence.frames)
-        if path == function.path and function.first <= line <= function.last
-    ]
-    if inside:
-        score += _FRAME[min(inside[0], len(_FRAME) - 1)]
+    if (depth := _depth(function, evidence)) is not None:
+        score += _FRAME[min(depth, len(_FRAME) - 1)]
         reasons.append("in the failing test's traceback")
     name = function.name.rsplit(".", 1)[-1]
     if name.lower() in issue_words:

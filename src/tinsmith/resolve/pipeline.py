@@ -14,7 +14,7 @@ from typing import Any
 
 from tinsmith.agent import CallWriter, End, Limits, Loop, Transcript
 from tinsmith.codebase import Evidence as Clues
-from tinsmith.codebase import Suspect, is_test_file, rank_suspects
+from tinsmith.codebase import Suspect, is_test_file, prime_suspects, rank_suspects
 from tinsmith.dialects import Call, Encoder, dialect_named
 from tinsmith.engines import Cancelled, Sampling, TokenEngine, open_engine
 from tinsmith.errors import InputError, TinsmithError
@@ -172,9 +172,10 @@ class _Run:
             traced = runner.run(reproduction.ids, trace=True, timeout=request.test_timeout)
             runs += 1
             clues = self._clues(reproduction, traced)
-        self._suspects = rank_suspects(workspace.tree, clues)
-        self.log.append("suspects", rows=[asdict(suspect) for suspect in self._suspects])
-        for suspect in self._suspects[:MAX_SUSPECTS]:
+        ranking = rank_suspects(workspace.tree, clues)
+        self.log.append("suspects", rows=[asdict(suspect) for suspect in ranking])
+        self._suspects = prime_suspects(ranking, MAX_SUSPECTS)
+        for suspect in self._suspects:
             self.progress(f"suspect: {suspect.path}:{suspect.first} {suspect.name} ({'; '.join(suspect.reasons)})")
 
         self._gate = Gate(
@@ -234,7 +235,7 @@ class _Run:
         encoder = Encoder(engine.tokenize, vocabulary.reserved, lambda token: vocabulary.pieces[token].endswith(b"\n"))
         files = Files(workspace.tree)
         toolbox = Toolbox(files, self._shell, free_tokens=min(4096, engine.context_window // 8))
-        shown = excerpts_of(files, self._suspects[:MAX_SUSPECTS], MAX_SHOWN_LINES)
+        shown = excerpts_of(files, self._suspects, MAX_SHOWN_LINES)
         for excerpt in shown:
             toolbox.show(excerpt)
 
@@ -270,7 +271,7 @@ class _Run:
     def _candidates(self, files: Files, shown: Sequence[Excerpt], tool: str) -> list[Call]:
         if tool != EDIT.name or self.model.card.edit_domain != "candidates":
             return []
-        return candidate_calls(files, self._suspects[:MAX_SUSPECTS], shown)
+        return candidate_calls(files, self._suspects, shown)
 
     def _first_turn(self, shown: Sequence[Excerpt]) -> str:
         issue = shorten(self.request.issue, MAX_ISSUE_CHARACTERS[self.model.card.edit_domain])
@@ -349,7 +350,7 @@ class _Run:
             status=self.result.status,
             reason=self.result.reason,
             model=self.model.card.name,
-            suspects=self._suspects[:MAX_SUSPECTS],
+            suspects=self._suspects,
             patch=patch,
             evidence=self.result.evidence,
             failures=self._failures,

@@ -6,8 +6,6 @@ that decode without grammars.
 """
 
 import difflib
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -15,6 +13,7 @@ from typing import Literal, Protocol
 from tinsmith.dialects import Call, Domain, FreeText, OneOfValues, ToolSpec
 from tinsmith.tools.files import Files, Refused
 from tinsmith.tools.listing import Excerpt, numbered
+from tinsmith.tools.regex_search import find
 from tinsmith.tools.shown_lines import ShownLines, runs
 from tinsmith.tools.specs import EDIT, FINISH, READ, RUN, SEARCH, TOOLS
 
@@ -164,25 +163,18 @@ class Toolbox:
         return sorted({line for line in shown if _can_be_old(line) and text.count(line) == 1})
 
     def _search(self, given: Mapping[str, str]) -> Observation:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                pattern = re.compile(given.get("pattern", ""))
-        except (re.error, OverflowError, RecursionError) as error:
-            raise Refused(f"The pattern is not a regular expression: {error}.") from error
         below = given.get("path", "").removeprefix("./").rstrip("/")
         paths = [p for p in self.files.paths() if below in ("", ".", p) or p.startswith(below + "/")]
         if not paths and below:
             raise Missed(f"There is no file under {below}.")
         hits: list[str] = []
-        for path in paths:
-            for number, line in enumerate(self.files.lines(path), 1):
-                if pattern.search(line):
-                    if len(line) <= MAX_LINE:
-                        self.shown.show(path, number, [line])
-                    hits.append(f"{path}:{number}: {line[:MAX_LINE]}")
-                    if len(hits) == MAX_HITS:
-                        return Observation("\n".join(hits) + f"\nOnly the first {MAX_HITS} lines are listed.")
+        for path, number, _ in find(self.files.root, paths, given.get("pattern", ""), MAX_HITS):
+            line = self.files.lines(path)[number - 1]
+            if len(line) <= MAX_LINE:
+                self.shown.show(path, number, [line])
+            hits.append(f"{path}:{number}: {line[:MAX_LINE]}")
+        if len(hits) == MAX_HITS:
+            hits.append(f"Only the first {MAX_HITS} lines are listed.")
         return Observation("\n".join(hits) or "No line matches.")
 
     def _read(self, given: Mapping[str, str]) -> Observation:
