@@ -54,7 +54,7 @@ def run_once(bug: Bug, model: Path, method: str, seed: int, state: Path) -> Row:
         model=str(model),
         python=Path(sys.executable),
         seed=seed,
-        limits=Limits(test_runs=max(LIMITS), seconds=RUN_SECONDS),
+        limits=Limits(turns=2 * max(LIMITS), test_runs=max(LIMITS), seconds=RUN_SECONDS),
         test_timeout=TEST_SECONDS,
         state_dir=state,
         order="shuffled" if method == "enumerate" else "model",

@@ -186,7 +186,8 @@ class _Run:
             self.log,
             limit=request.limits.test_runs,
             runs=runs,
-            timeout=request.test_timeout,
+            # An edit can make a loop endless; what the clean base took says when to stop waiting.
+            timeout=min(request.test_timeout, 10 + 10 * base.seconds),
         )
         self.result.evidence = self._gate.evidence
         self._start_engine()
