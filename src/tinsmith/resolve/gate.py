@@ -73,7 +73,10 @@ class Gate:
         for nodeid, outcome in zip(self._reproduction.ids, self._of(report, self._reproduction.ids), strict=True):
             self.evidence.after[nodeid] = outcome.outcome if outcome else "missing"
         flipped = all(outcome == "passed" for outcome in self.evidence.after.values())
-        verdict = self._verdict_on_suite(report, "The gate accepts: what was broken passes, what passed still does.")
+        accepted = "The gate accepts: what was broken passes, what passed still does."
+        if not self._reproduction.failing:
+            accepted = "Nothing that passed is broken; no test failed before, so nothing proves the fix."
+        verdict = self._verdict_on_suite(report, accepted)
         if not flipped:
             failing = [nodeid for nodeid, outcome in self.evidence.after.items() if outcome != "passed"]
             return Verdict(False, f"Not done: {', '.join(failing[:3])} still fails on a clean copy.")
