@@ -19,7 +19,7 @@ check: $(BIN)/.ready-dev $(LEARN)/.ready
 	$(BIN)/ruff check src tests demo
 	$(BIN)/ruff format --check src tests demo
 	$(LEARN)/lint-imports
-	$(LEARN)/pyright
+	$(LEARN)/pyright --pythonpath $(LEARN)/python
 	@echo "check: passed"
 
 bench: $(BIN)/.ready
