@@ -111,7 +111,8 @@ class Validator:
             self._workspace.restore(self._workspace.base)
         if not self._passing - first.keys():
             return None
-        return replace(bug, fail_to_pass=tuple(first)[:KEPT_TESTS], statement=statement(first))
+        symptom = statement(first).replace(f"{self._workspace.inside}/", "")
+        return replace(bug, fail_to_pass=tuple(first)[:KEPT_TESTS], statement=symptom)
 
     def _run(self) -> TestReport:
         report = self._runner.run(None, timeout=SUITE_SECONDS)
