@@ -1,5 +1,6 @@
 """The loop on a real engine whose model knows nothing: calls are valid by construction or not at all."""
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,11 +9,22 @@ from typing import Any
 
 import pytest
 
-from tinsmith.agent import CallWriter, LimitReached, Limits, Loop, Transcript, Verdict, WindowFull
+from tinsmith.agent import (
+    CallWriter,
+    LimitReached,
+    Limits,
+    Loop,
+    Opening,
+    State,
+    Transcript,
+    Verdict,
+    WindowFull,
+    branches_in,
+)
 from tinsmith.dialects import Call, Encoder, QwenXml, Text
 from tinsmith.engines import EmbeddedEngine, Sampling, open_engine
 from tinsmith.models.random_weights import Shape, write_random
-from tinsmith.tools import TOOLS, Excerpt, Files, Toolbox
+from tinsmith.tools import TOOLS, Excerpt, Files, Outputs, ShellResult, Toolbox
 
 QWEN = QwenXml()
 CODE = "def f(x):\n    y = x\n    return y\n"
@@ -20,8 +32,8 @@ HOT = Sampling(temperature=1.5, seed=7)
 
 
 class FakeShell:
-    def __call__(self, command: str) -> tuple[int, str]:
-        return 0, ""
+    def __call__(self, command: str) -> ShellResult:
+        return ShellResult(0, "", None)
 
 
 class FakeJudge:
@@ -44,8 +56,13 @@ class FakeJudge:
 class FakeCopy:
     """Snapshots of a plain directory."""
 
+    base = "base"
+
     def __init__(self, root: Path) -> None:
         self._root, self._count = root, 0
+
+    def diff(self, base: str, tree: str) -> str:
+        return ""
 
     def snapshot(self) -> str:
         self._count += 1
@@ -61,24 +78,17 @@ class FakeLog:
     """Keeps events in a list."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[dict[str, Any]] = []
 
     def append(self, type: str, /, **data: Any) -> None:
-        self.events.append((type, data))
+        self.events.append(json.loads(json.dumps({**data, "type": type})))
 
     def of(self, type: str) -> list[dict[str, Any]]:
-        return [data for name, data in self.events if name == type]
+        return [event for event in self.events if event["type"] == type]
 
     def branches(self) -> dict[int, list[int]]:
         """The ids of every branch as the log alone tells them."""
-        found: dict[int, list[int]] = {0: []}
-        for name, data in self.events:
-            if name == "fork":
-                found[data["branch"]] = found[data["parent"]][: data["at"]]
-            elif name == "tokens":
-                assert data["at"] == len(found[data["branch"]])
-                found[data["branch"]] += data["ids"]
-        return found
+        return branches_in(self.events)
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +126,23 @@ class Session:
     ) -> None:
         self.log = FakeLog()
         encoder = Encoder(engine.tokenize, engine.vocabulary.reserved)
-        self.toolbox = Toolbox(Files(root), FakeShell(), free_tokens=24)
-        self.toolbox.show(Excerpt("a.py", 1, tuple(CODE.split("\n")[:3])))
+        self.toolbox = Toolbox(
+            Files(root),
+            FakeShell(),
+            free_tokens=24,
+            count=encoder.count,
+            outputs=Outputs(root.with_name(root.name + "-outputs")),
+        )
+
+        def show() -> None:
+            self.toolbox.show(Excerpt("a.py", 1, tuple(CODE.split("\n")[:3])))
+
+        show()
         self.transcript = Transcript(encoder, self.log)
         self.transcript.write(QWEN.system("S", ()), "system")
-        self.transcript.write(QWEN.user(brief), "user")
+        self.transcript.write(QWEN.user(brief)[: -len(QWEN.user_end())], "user")
+        opening = Opening(self.transcript, len(self.transcript), show)
+        self.transcript.write(QWEN.user_end(), "user")
         self.writer = CallWriter(
             engine,
             QWEN,
@@ -131,16 +153,21 @@ class Session:
             candidates=lambda tool: candidates if tool == "edit" else (),
         )
         self.lines: list[str] = []
+        copy = FakeCopy(root)
         self.loop = Loop(
             engine,
             QWEN,
+            encoder,
             self.writer,
             self.toolbox,
             judge,
-            FakeCopy(root),
+            copy,
             limits or Limits(),
             self.log,
-            self.lines.append,
+            opening,
+            State(copy.snapshot()),
+            reply_tokens=preamble + 64,
+            progress=self.lines.append,
         )
 
 
@@ -243,16 +270,19 @@ def test_the_last_branch_is_free_writing(engine: EmbeddedEngine, root: Path) -> 
     while True:
         before = len(session.transcript)
         written = session.writer.write(session.transcript)
-        if written.alternatives is not None:
+        if written.options is not None:
             break
         session.transcript.write([Text("\n")], "observation")
-    assert before < written.tool_at < len(session.transcript)
-    branches = [session.transcript.fork(written.tool_at) for _ in range(4)]
-    calls = [written.call] + [option(branch) for option, branch in zip(written.alternatives, branches, strict=True)]
+    options = written.options
+    assert before < options.at < len(session.transcript)
+    assert options.left == 4
+    branches = [session.transcript.fork(options.at) for _ in range(4)]
+    calls = [written.call] + [options.take(branch) for branch in branches]
+    assert options.left == 0 and options.tried[-1] == options.FREE
     assert sorted(call.arguments["new"] for call in calls[:4]) == sorted(c.arguments["new"] for c in CANDIDATES)
     assert calls[4].tool == "edit"
     for call, branch in zip(calls, [session.transcript, *branches], strict=True):
-        assert branch.ids[: written.tool_at] == session.transcript.ids[: written.tool_at]
+        assert branch.ids[: options.at] == session.transcript.ids[: options.at]
         assert QWEN.parse(texts_of_turns(engine, branch.ids)[-1], TOOLS) == call
     kinds = [data["kind"] for data in session.log.of("tokens") if data["branch"] == branches[3].branch]
     assert "ranked" not in kinds and "sampled" in kinds
@@ -325,7 +355,7 @@ def test_transcript_only_grows_and_forks_are_apart(engine: EmbeddedEngine) -> No
     assert (third.ids, fourth.ids) == ((), (*before[:4], 1))
     assert [t.branch for t in (first, second, third, fourth)] == [0, 1, 2, 3]
     assert log.branches() == {t.branch: list(t.ids) for t in (first, second, third, fourth)}
-    assert [event[0] for event in log.events].count("tokens") == 3
+    assert len(log.of("tokens")) == 3
     for length in (-1, len(first) + 1):
         with pytest.raises(ValueError, match="cannot fork"):
             first.fork(length)

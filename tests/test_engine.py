@@ -1,15 +1,18 @@
 """The embedded engine on a real llama.cpp, with models of random weights."""
 
+import contextlib
 import math
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -218,13 +221,228 @@ def test_cancel_while_decoding_ends_the_child_and_it_comes_back(own_engine: Embe
     assert own_engine.pid != pid
 
 
-def test_a_killed_child_is_an_engine_error(own_engine: EmbeddedEngine) -> None:
+def engine_children() -> list[int]:
+    """Every engine process below this one, zombies included."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                if parent == os.getpid() and "llama_child" in (entry / "cmdline").read_text():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+@pytest.fixture
+def new_children() -> Callable[[], list[int]]:
+    """The engine processes that were not there when the test began (a module's engine lives on)."""
+    before = engine_children()
+    return lambda: [pid for pid in engine_children() if pid not in before]
+
+
+class Killer:
+    """Kills engine processes from a thread while it is entered: `victim` says which one next, None for none yet."""
+
+    def __init__(self, victim: Callable[[], int | None], most: int) -> None:
+        self._victim = victim
+        self._most = most
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+        self.killed: list[int] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while len(self.killed) < self._most and not self._over.wait(0.002):
+            pid = self._victim()
+            if pid is not None and pid not in self.killed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    self.killed.append(pid)
+
+
+def after(seconds: float, engine: EmbeddedEngine) -> Callable[[], int | None]:
+    """The engine's process, from `seconds` from now on."""
+    start = time.monotonic()
+    return lambda: engine.pid if time.monotonic() - start >= seconds else None
+
+
+def test_killed_at_any_moment_the_answer_is_that_of_an_undisturbed_run(
+    model: Path, new_children: Callable[[], list[int]]
+) -> None:
+    """Whatever is asked: killed before it, while text is tokenised, a prompt is read, ids are decoded, and after.
+
+    Every request begins with an empty cache, as the repeated one does: llama.cpp rounds otherwise where it reads a
+    prompt in one piece than where it goes on with a cache.
+    """
+    text = "".join(random.Random(9).choice("abcdef \n") for _ in range(6000))
+    told: list[str] = []
+    with open_engine(model, context=16384, on_restart=told.append) as engine:
+        ids, hot = engine.tokenize(text), Sampling(1.0, seed=3)
+        bans = {token for token, piece in enumerate(engine.vocabulary.pieces) if not piece.isascii()}
+        jobs: list[Callable[[], object]] = [
+            lambda: engine.tokenize(text * 10),
+            lambda: engine.generate(ids, sampling=hot, limit=32, banned=bans).tokens,
+            lambda: engine.generate(ids, grammar=Until("\n\n"), sampling=hot, limit=200, banned=bans).tokens,
+            lambda: engine.log_probs(ids, [65, 66, 67] * 30),
+            lambda: engine.next_log_probs(ids, 100),
+        ]
+        killed: set[int] = set()
+        for job in jobs:
+            killed.add(kill_and_wait(engine))
+            start = time.monotonic()
+            expected = job()
+            duration = time.monotonic() - start
+            for moment in range(5):
+                killed.add(kill_and_wait(engine))
+                with Killer(after(duration * moment / 5, engine), most=1) as killer:
+                    assert job() == expected
+                killed.update(killer.killed)
+                assert engine.tokenize("a") and new_children() == [engine.pid]  # no zombie of those before
+        assert len(told) == len(killed) >= 40
+        assert all("killed" in reason for reason in told)
+    assert new_children() == []
+
+
+def kill_and_wait(engine: EmbeddedEngine) -> int:
+    pid = engine.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert gone(pid)
+    return pid
+
+
+def test_killed_twice_in_a_row_it_still_answers(model: Path, new_children: Callable[[], list[int]]) -> None:
+    """The second time while it loads, or before the repeated request is done."""
+    for victims in (lambda: next(iter(new_children()), None), lambda: engine.pid):
+        told: list[str] = []
+        with open_engine(model, context=16384, on_restart=told.append) as engine:
+            expected = engine.generate([65, 66], grammar=Until("\n\n\n\n"), limit=1500)
+            with Killer(victims, most=2) as killer:
+                assert engine.generate([65, 66], grammar=Until("\n\n\n\n"), limit=1500).ids == expected.ids
+            assert len(killer.killed) == len(told) == 2
+            assert new_children() == [engine.pid]
+
+
+def test_killed_while_it_loads_the_first_time(model: Path, new_children: Callable[[], list[int]]) -> None:
+    told: list[str] = []
+    with Killer(lambda: next(iter(new_children()), None), most=1) as killer:
+        engine = open_engine(model, on_restart=told.append)
+    with engine:
+        assert len(killer.killed) == len(told) == 1
+        assert engine.tokenize("a")
+
+
+def test_three_deaths_in_a_row_are_an_error(model: Path, new_children: Callable[[], list[int]]) -> None:
+    with open_engine(model, context=16384) as engine:
+        with Killer(lambda: engine.pid, most=100) as killer:
+            for _ in range(2):
+                with pytest.raises(EngineError) as caught:
+                    engine.generate([65, 66], grammar=Until("\n\n\n\n"), limit=8000)
+                assert (caught.value.code, caught.value.exit_code) == ("engine_died", 5)
+                assert "3 times" in caught.value.message or "4 times" in caught.value.message
+        assert 3 <= len(killer.killed) <= 4  # after the error each new death is one too many
+        assert new_children() == []
+        assert len(engine.generate([65], limit=1).tokens) == 1  # whatever it was has passed
+        assert engine.pid is not None
+    with pytest.raises(MachineError) as short, Killer(lambda: next(iter(new_children()), None), most=100):
+        open_engine(model)
+    assert short.value.code == "memory"
+    assert new_children() == []
+
+
+def test_a_turns_account_after_a_restart(own_engine: EmbeddedEngine) -> None:
+    ids = own_engine.tokenize("lorem ipsum " * 100)
+    own_engine.begin_turn()
+    own_engine.warm(ids)
+    own_engine.begin_turn()
+    ids += own_engine.generate(ids, limit=5).ids
     assert own_engine.pid is not None
     os.kill(own_engine.pid, signal.SIGKILL)
-    for _ in range(2):
-        with pytest.raises(EngineError) as caught:
-            own_engine.generate([65], limit=1)
-        assert (caught.value.code, caught.value.exit_code) == ("engine_died", 5)
+    ids += own_engine.generate(ids, limit=5).ids
+    ids += own_engine.generate(ids, limit=5).ids
+    usage = own_engine.end_turn()
+    prompt = len(ids) - 5
+    # Read at first: the last id of the prompt. After the restart: everything, and the last id before each request.
+    assert (usage.reused, usage.prefilled, usage.decoded) == (0, 1 + prompt - 5 + 1, 15)
+    assert usage.prefill_seconds > 0 and usage.decode_seconds > 0
+    own_engine.begin_turn()
+    own_engine.generate(ids, limit=1)
+    assert own_engine.end_turn().reused == len(ids) - 1
+
+
+def test_seconds_are_the_engines_own(own_engine: EmbeddedEngine) -> None:
+    ids = own_engine.tokenize("lorem ipsum " * 300)
+    own_engine.begin_turn()
+    start = time.monotonic()
+    own_engine.generate(ids, limit=100)
+    wall = time.monotonic() - start
+    usage = own_engine.end_turn()
+    assert 0.1 * wall < usage.prefill_seconds + usage.decode_seconds <= wall
+    assert min(usage.prefill_seconds, usage.decode_seconds) > 0
+    assert own_engine.usage.prefill_seconds >= usage.prefill_seconds
+
+
+def test_a_connection_that_closes_is_tried_again_on_the_same_child(model: Path) -> None:
+    """Once; where it closes again, the child is replaced. Neither changes what comes."""
+    told: list[str] = []
+    with open_engine(model, context=16384, on_restart=told.append) as engine:
+        expected = engine.generate([65, 66], grammar=Until("\n\n\n\n"), limit=800)
+        pid = engine.pid
+        for cuts, same in ((1, True), (2, False)):
+            cutter = threading.Thread(target=cut_connections, args=(cuts,))
+            cutter.start()
+            assert engine.generate([65, 66], grammar=Until("\n\n\n\n"), limit=800).ids == expected.ids
+            cutter.join()
+            assert (engine.pid == pid) is same
+        assert len(told) == 1 and "no answer" in told[0]
+        assert pid is not None and gone(pid)
+
+
+def cut_connections(count: int) -> None:
+    """Shuts down this process's next `count` connections to loopback, each once it is waiting for an answer."""
+    seen: set[str] = set()
+    while len(seen) < count:
+        time.sleep(0.02)
+        for entry in Path("/proc/self/fd").iterdir():
+            try:
+                name = os.readlink(entry)
+                if not name.startswith("socket:") or name in seen:
+                    continue
+                with socket.socket(fileno=os.dup(int(entry.name))) as found:
+                    if found.family == socket.AF_INET and found.getpeername()[0] == "127.0.0.1":
+                        time.sleep(0.05)
+                        found.shutdown(socket.SHUT_RDWR)
+                        seen.add(name)
+            except OSError:
+                continue
+
+
+def test_a_model_file_that_is_gone_cannot_be_started_again(
+    model: Path, tmp_path: Path, new_children: Callable[[], list[int]]
+) -> None:
+    path = tmp_path / "m.gguf"
+    for place in (None, model.read_bytes()[:-1] + b"x"):
+        path.write_bytes(model.read_bytes())
+        with open_engine(path) as engine:
+            path.unlink()
+            assert engine.generate([65], limit=1)
+            if place is not None:
+                path.write_bytes(place)
+            assert engine.pid is not None
+            os.kill(engine.pid, signal.SIGKILL)
+            with pytest.raises(InputError) as caught:
+                engine.generate([65], limit=1)
+            assert caught.value.code == "model_unreadable" and caught.value.remedy
+            assert new_children() == []
 
 
 @pytest.mark.parametrize("thread", ["main", "other"])

@@ -10,7 +10,7 @@ import pytest
 import tiktoken
 
 from tinsmith.dialects import Control, QwenXml, ToolSpec
-from tinsmith.resolve.pipeline import DEFAULT_SYSTEM
+from tinsmith.resolve.opening import DEFAULT_SYSTEM
 from tinsmith.tools import TOOLS
 
 BUDGET = 800

@@ -1,11 +1,13 @@
 """The tools on a real tree: what an edit may touch, what is shown, and the domains of arguments."""
 
+import json
 import random
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.vocabularies import tekken
 
 from tinsmith.dialects import Call, FreeText, OneOfValues
 from tinsmith.tools import (
@@ -15,9 +17,10 @@ from tinsmith.tools import (
     Excerpt,
     Files,
     Observation,
+    Outputs,
+    ShellResult,
     ShownLines,
     Toolbox,
-    clipped,
     numbered,
     shown,
 )
@@ -25,11 +28,18 @@ from tinsmith.tools import (
 CODE = "def f(x):\n    y = x\n    return y\n\n\ndef g(x):\n    y = x\n    return f(y)\n"
 
 
+ROOM = 100_000
+
+
+def count(text: str) -> int:
+    return len(tekken().encode_ordinary(text))
+
+
 class FakeShell:
     """Answers every command with the command."""
 
-    def __call__(self, command: str) -> tuple[int, str]:
-        return 3, f"ran {command}"
+    def __call__(self, command: str) -> ShellResult:
+        return ShellResult(3, f"ran {command}")
 
 
 @pytest.fixture
@@ -44,11 +54,11 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def box(tree: Path) -> Toolbox:
-    return Toolbox(Files(tree), FakeShell(), free_tokens=24)
+    return Toolbox(Files(tree), FakeShell(), count=count, free_tokens=24)
 
 
 def do(box: Toolbox, tool: str, **arguments: str | int) -> Observation:
-    return box.execute(Call(tool, {key: str(value) for key, value in arguments.items()}))
+    return box.execute(Call(tool, {key: str(value) for key, value in arguments.items()}), ROOM)
 
 
 def read_all(box: Toolbox, path: str) -> None:
@@ -207,12 +217,13 @@ def test_read_shows_numbers_and_bounds_what_it_shows(box: Toolbox, tree: Path) -
     assert do(box, "read", path="notes.txt", start=2, end=3).text == "notes.txt has 3 lines\n2\ttwo\n3\tthree"
     assert do(box, "read", path="notes.txt", start=3, end=9).missed
     assert do(box, "read", path="notes.txt", start="x", end=1).missed
-    (tree / "wide.txt").write_text(("x" * 5000 + "\n") * 10)
+    (tree / "wide.txt").write_text(("x y " * 600 + "\n") * 10)
     wide = do(box, "read", path="wide.txt", start=1, end=10)
-    assert len(wide.text) < 13_000 and wide.text.endswith("Lines 3 to 10 are left out.")
+    assert count(wide.text) <= 3_000 and wide.text.endswith("Lines 3 to 10 are left out.")
     assert box.shown.valid("wide.txt", box.files.lines("wide.txt")) == [1, 2]
-    (tree / "line.txt").write_text("x" * 100_000)
-    assert len(do(box, "read", path="line.txt", start=1, end=1).text) < 13_000
+    (tree / "line.txt").write_text("x y " * 25_000)
+    line = do(box, "read", path="line.txt", start=1, end=1)
+    assert 2_900 < count(line.text) <= 3_000 and line.text.endswith("The rest of the line is left out.")
     assert box.shown.valid("line.txt", box.files.lines("line.txt")) == []
     (tree / "long.txt").write_text("x\n" * 500)
     do(box, "read", path="long.txt", start=1, end=500)
@@ -221,33 +232,45 @@ def test_read_shows_numbers_and_bounds_what_it_shows(box: Toolbox, tree: Path) -
 
 def test_search(box: Toolbox, tree: Path) -> None:
     found = do(box, "search", pattern=r"return \w+\(", path="pkg")
-    assert found.text == "pkg/a.py:8:     return f(y)"
+    assert found.text == "pkg/a.py\n8\t    return f(y)"
     assert do(box, "edit", path="pkg/a.py", start=8, end=8, new="    return 1").edited
     for path in ("", ".", "./"):
-        assert do(box, "search", pattern="^two$", path=path).text == "notes.txt:2: two"
+        assert do(box, "search", pattern="^two$", path=path).text == "notes.txt\n2\ttwo"
     assert do(box, "search", pattern="zzz").text == "No line matches."
     assert do(box, "search", pattern="x", path="nowhere").missed
     for pattern in ("(", "a{99999999999999999999}", "[", "*", "(?P<x", "a(?i)"):
         assert do(box, "search", pattern=pattern).kind == "refused", pattern
     assert do(box, "search", pattern="[[a]").kind == "done"  # Python warns of it
     (tree / "many.txt").write_text("hit\n" * 80 + "hit " + "x" * 300 + "\n")
-    assert do(box, "search", pattern="hit").text.endswith("Only the first 50 lines are listed.")
+    for name in "klmnopqrstuv":
+        (tree / f"{name}.txt").write_text("hit\n" * 2)
+    many = do(box, "search", pattern="hit").text.split("\n")
+    assert many[:2] == ["k.txt", "1\thit"] and many[-2] == "44\thit"
+    assert (
+        many[-1] == "Not listed: 37 in many.txt, " + ", ".join(f"2 in {n}.txt" for n in "nopqrst") + ", "
+        "4 in 2 other files"
+    )
     do(box, "search", pattern="x{300}")
     assert 81 not in box.shown.valid("many.txt", box.files.lines("many.txt"))  # it was not shown whole
 
 
 def test_search_passes_over_what_is_no_text(box: Toolbox, tree: Path) -> None:
     (tree / "latin.txt").write_bytes(b"two \xe9\n")
-    assert do(box, "search", pattern="two").text == "notes.txt:2: two"
+    assert do(box, "search", pattern="two").text == "notes.txt\n2\ttwo"
     assert do(box, "read", path="latin.txt", start=1, end=1).kind == "refused"
 
 
 def test_run_and_the_rest(box: Toolbox) -> None:
     assert do(box, "run", command="ls").text == "exit code 3\nran ls"
     assert do(box, "dance").kind == "refused"
-    assert clipped("abc", 3) == "abc"
-    long = clipped("a" * 100 + "b" * 100, 60)
-    assert long.startswith("a" * 20 + "\n[140 characters left out]\n") and long.endswith("b" * 40)
+
+
+def test_an_edit_is_echoed_in_a_line(box: Toolbox) -> None:
+    read_all(box, "notes.txt")
+    assert do(box, "edit", path="notes.txt", start=1, end=2, new="1\n2").text == "Edited notes.txt, lines 1 to 2."
+    longer = do(box, "edit", path="notes.txt", start=2, end=2, new="2\n2b")
+    assert longer.text == "Edited notes.txt, lines 2 to 2 became 2 to 3."
+    assert do(box, "edit", path="notes.txt", start=2, end=3, new="").text.endswith("lines 2 to 3 were removed.")
 
 
 def test_listing() -> None:
@@ -286,6 +309,8 @@ def test_shown_lines_against_brute_force(start: list[str], data: st.DataObject) 
             oracle[first - 1] = (text, oracle[first - 1][1])
         current = [text for text, _ in oracle]
         kept = book.copy()
+        assert kept.state() == book.state() == json.loads(json.dumps(book.state()))
+        assert book.listed("p", current) <= set(book.valid("p", current))
         expected = [number for number, (text, seen) in enumerate(oracle, 1) if seen == [text]]
         assert book.valid("p", current) == kept.valid("p", current) == expected
         assert book.valid("other", current) == []
@@ -309,23 +334,55 @@ def random_call(box: Toolbox, tool: str, draw: random.Random) -> Call:
         given_[key] = draw.choice(domain.values if isinstance(domain, OneOfValues) else free)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, 2**32))
-def test_choices_are_never_empty_and_never_miss(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
-    root = tmp_path_factory.mktemp("tree")
-    (root / "a.py").write_text(CODE)
-    (root / "sub").mkdir()
+class FakeDisturber:
+    """A command that prints without end at times, and changes, adds and deletes files at others."""
+
+    def __init__(self, root: Path, draw: random.Random) -> None:
+        self._root = root
+        self._draw = draw
+
+    def __call__(self, command: str) -> ShellResult:
+        draw = self._draw
+        path = self._root / draw.choice(["a.py", "sub/crlf.txt", "empty", f"sub/new{draw.randrange(4)}", "wide"])
+        if draw.random() < 0.2:
+            path.unlink(missing_ok=True)
+        elif draw.random() < 0.5:
+            lines = path.read_bytes().split(b"\n") if path.exists() else []
+            lines.insert(draw.randrange(len(lines) + 1), draw.choice([b"", b"x", b"    y = x", b"z" * 3000]))
+            path.write_bytes(b"\n".join(lines))
+        return ShellResult(0, f"ran {command}\n" * draw.choice([1, 1, 4000]))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_choices_are_never_empty_and_never_miss(tmp_path: Path, seed: int) -> None:
+    """2,000 calls in all, while commands change the files and observations are small, large and forgotten."""
+    root = tmp_path / "tree"
+    (root / "sub").mkdir(parents=True)
+    (root / "a.py").write_text(CODE * 10)
     (root / "sub" / "crlf.txt").write_bytes(b"one\r\ntwo\r\n\r\nfour")
     (root / "empty").write_text("")
     (root / "latin").write_bytes(b"\xff\n")
-    box, draw = Toolbox(Files(root), FakeShell(), free_tokens=24), random.Random(seed)
+    draw = random.Random(seed)
+    outputs = Outputs(tmp_path / "outputs")
+    box = Toolbox(Files(root), FakeDisturber(root, draw), count=count, free_tokens=24, outputs=outputs)
     assert EDIT.name not in box.available()
-    for _ in range(40):
+    called: set[str] = set()
+    for _ in range(100):
         call = random_call(box, draw.choice([name for name in box.available() if name != "finish"]), draw)
-        observation = box.execute(call)
+        budget = draw.choice([64, 256, 4000])
+        observation = box.execute(call, budget)
+        called.add(call.tool)
         assert not observation.missed, (call, observation.text)
+        assert count(observation.text) <= budget
         for path in box.files.paths():
             (root / path).read_bytes().decode()
+        if draw.random() < 0.05:
+            kept = box.state()
+            box.forget()
+            assert EDIT.name not in box.available()
+            if draw.random() < 0.5:
+                box.restore(kept)
+    assert called == {"search", "read", "edit", "run"}
     with pytest.raises(KeyError):
         box.choices("dance", {})
 
@@ -349,7 +406,7 @@ def test_every_value_of_a_domain_executes(box: Toolbox) -> None:
 
 
 def test_an_empty_tree_has_choices(tmp_path: Path) -> None:
-    box = Toolbox(Files(tmp_path), FakeShell())
+    box = Toolbox(Files(tmp_path), FakeShell(), count=count)
     assert box.available() == [spec.name for spec in TOOLS if spec not in (READ, EDIT)]
     assert dict(box.choices("search", {"pattern": "x"}).options) == {}
     assert do(box, "search", pattern="x").text == "No line matches."
@@ -366,6 +423,6 @@ def test_excerpts_of_the_brief_count_as_shown(box: Toolbox) -> None:
 
 def test_a_pattern_without_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x" * 60 + "\n")
-    toolbox = Toolbox(Files(tmp_path), FakeShell())
-    answer = toolbox.execute(Call("search", {"pattern": "(x+x+)+y"}))
+    toolbox = Toolbox(Files(tmp_path), FakeShell(), count=count)
+    answer = toolbox.execute(Call("search", {"pattern": "(x+x+)+y"}), ROOM)
     assert answer.kind == "refused" and "simpler pattern" in answer.text

@@ -1,11 +1,12 @@
 """The append-only token transcript, and forks of it.
 
 The prompt of a turn begins with every id of the turn before it: sampled ids are kept as they were sampled,
-text is encoded once. There is no way to change what is there. Going back to try something else is a fork: a
-new branch that begins with a prefix of the old one, recorded in the log.
+text is encoded once. There is no way to change what is there. Going back to try something else, forgetting
+and going on after an interrupt are forks: a new branch that begins with a prefix of an older one, recorded in
+the log. So the log alone tells the ids of every branch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tinsmith.dialects import Encoder, Spans
@@ -17,6 +18,20 @@ class EventSink(Protocol):
     def append(self, type: str, /, **data: Any) -> Any: ...
 
 
+def branches_in(events: Iterable[Mapping[str, Any]]) -> dict[int, list[int]]:
+    """The ids of every branch as a run's events tell them, by the branch's number."""
+    found: dict[int, list[int]] = {0: []}
+    for event in events:
+        if event["type"] == "fork":
+            found[event["branch"]] = found[event["parent"]][: event["at"]]
+        elif event["type"] == "tokens":
+            ids = found[event["branch"]]
+            if event["at"] != len(ids):
+                raise ValueError(f"branch {event['branch']} has {len(ids)} ids and goes on at {event['at']}")
+            ids += event["ids"]
+    return found
+
+
 class Transcript:
     """One branch. `write` appends spans of ours or of the repository's, `sampled` the model's ids."""
 
@@ -26,6 +41,19 @@ class Transcript:
         self._branch = _branch
         self._branches = [_branch]  # shared by all forks: the highest number given out
         self._ids: list[int] = []
+
+    @classmethod
+    def restored(
+        cls, encoder: Encoder, sink: EventSink, branches: Mapping[int, Sequence[int]], branch: int, length: int
+    ) -> "Transcript":
+        """A new branch with the first `length` ids of `branch`, in a run whose branches so far are `branches`.
+
+        What an interrupted turn wrote after them stays in the log, on the branch that it was written to.
+        """
+        ended = cls(encoder, sink, _branch=branch)
+        ended._branches[0] = max(branches)
+        ended._ids = list(branches[branch])
+        return ended.fork(length)
 
     def __len__(self) -> int:
         return len(self._ids)

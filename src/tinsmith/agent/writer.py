@@ -6,7 +6,9 @@ runs into its bound is cut at a whole character and closed: the tokens that clos
 model's to spend.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
@@ -14,7 +16,7 @@ from typing import Protocol
 from tinsmith.agent.transcript import Transcript
 from tinsmith.dialects import Call, Dialect, Encoder, FreeText, OneOfValues, Text, ToolSpec, arguments_pieces
 from tinsmith.engines import Grammar, Sampling, TokenEngine, best_first
-from tinsmith.tools import Choices, Toolbox
+from tinsmith.tools import Choices
 
 CLOSING_RESERVE = 96
 """Tokens kept back for the syntax that ends a call."""
@@ -59,23 +61,78 @@ def by_likelihood(
     return (index for index, _ in best_first(engine, prefix, ids, counted=counted, cancel=cancel))
 
 
+class Options:
+    """The arguments of a call that are left to choose from, the most likely first; the last is free writing.
+
+    `at` is the length of the transcript that they follow, `tried` the keys of those already taken.
+    """
+
+    FREE = "free"
+
+    def __init__(
+        self, tool: str, at: int, ranked: Iterator[tuple[str, Callable[[Transcript], Call]]], keys: Collection[str]
+    ) -> None:
+        self.tool = tool
+        self.at = at
+        self.tried: list[str] = []
+        self._ranked = ranked
+        self._left = set(keys) | {self.FREE}
+
+    @property
+    def left(self) -> int:
+        """How many are left. Costs nothing: the next best is only searched for when it is wanted."""
+        return len(self._left)
+
+    def take(self, transcript: Transcript) -> Call:
+        """Writes the next best into `transcript`, which must end where the options begin."""
+        key, write = next(self._ranked)
+        self._left.discard(key)
+        self.tried.append(key)
+        return write(transcript)
+
+    def skip(self, tried: Collection[str]) -> None:
+        """Leaves out those whose keys are in `tried`."""
+        self.tried += [key for key in tried if key in self._left]
+        self._left -= set(tried)
+        self._ranked = ((key, write) for key, write in self._ranked if key not in tried)
+
+
+def call_key(call: Call) -> str:
+    """What tells a candidate call from the others, across processes."""
+    return hashlib.sha256(json.dumps(dict(call.arguments), sort_keys=True).encode()).hexdigest()[:12]
+
+
 @dataclass(frozen=True)
 class Written:
-    """A call that is in the transcript, and, where its arguments were ranked, the next best ones.
+    """A call that is in the transcript, and the options it was chosen from where its arguments were ranked.
 
-    `tool_at` is the transcript's length before the arguments: where the alternatives fork from.
+    `said` is the free text before it.
     """
 
     call: Call
-    tool_at: int
-    alternatives: Iterator[Callable[[Transcript], Call]] | None
+    options: Options | None
+    said: str = ""
+
+
+class Tools(Protocol):
+    """What can be called now: the toolbox, or a part of it."""
+
+    specs: Sequence[ToolSpec]
+
+    def available(self) -> list[str]:
+        """The names of the tools that can be called now; at least one."""
+        ...
+
+    def choices(self, tool: str, given: Mapping[str, str]) -> Choices:
+        """What may come next in a call of `tool` that has `given` so far."""
+        ...
 
 
 class CallWriter:
     """Writes the model's turns into a transcript.
 
     `candidates` lists complete arguments of a tool that the model ranks instead of writing them, as far as
-    they fit the window; the last branch is always free writing.
+    they fit the window; the last branch is always free writing. `skip` are the keys of those not to offer.
     """
 
     def __init__(
@@ -83,12 +140,13 @@ class CallWriter:
         engine: TokenEngine,
         dialect: Dialect,
         encoder: Encoder,
-        toolbox: Toolbox,
+        toolbox: Tools,
         *,
         sampling: Sampling,
         preamble_tokens: int,
         candidates: Callable[[str], Sequence[Call]] = lambda tool: (),
         order: Order | None = None,
+        skip: Collection[str] = (),
         cancel: Event | None = None,
     ) -> None:
         self._engine = engine
@@ -99,8 +157,8 @@ class CallWriter:
         self._preamble = preamble_tokens
         self._candidates = candidates
         self._order = order or self._likelihood
+        self._skip = skip
         self._cancel = cancel
-        self._stage = 0
         self._opener = encoder.encode_control(dialect.call_opener())
         self._free_ban = encoder.reserved_ids
 
@@ -110,54 +168,67 @@ class CallWriter:
         transcript.write(dialect.assistant_start(), "syntax")
         self._room(transcript)  # raises before an engine is given more than it can read
         self._engine.warm(transcript.ids, self._cancel)
-        self._write_preamble(transcript)
+        said = self._write_preamble(transcript)
         transcript.sampled([self._opener], "syntax")
         transcript.write(dialect.tool_start(), "syntax")
         names = self._toolbox.available()
         text = self._choose(transcript, dialect.tool_choice(names), [dialect.tool_literal(name) for name in names])
         spec = next(spec for spec in self._toolbox.specs if spec.name == dialect.tool_from(text))
-        at = len(transcript)
-        options = self._ranked(transcript, spec)
-        if (best := next(options, None)) is None:
-            return Written(self._write_arguments(transcript, spec), at, None)
-        return Written(best(transcript), at, options)
+        options = self.options(transcript, spec.name)
+        if options is None:
+            return Written(self._write_arguments(transcript, spec), None, said)
+        return Written(options.take(transcript), options, said)
 
-    def _ranked(self, transcript: Transcript, spec: ToolSpec) -> Iterator[Callable[[Transcript], Call]]:
+    def options(self, transcript: Transcript, tool: str, tried: Collection[str] = ()) -> Options | None:
+        """The ranked arguments of a call of `tool` whose name is the last in `transcript`, without those `tried`.
+
+        None where this model writes the tool's arguments, or none fits the window.
+        """
+        spec = next(spec for spec in self._toolbox.specs if spec.name == tool)
         room = self._room(transcript)
-        calls = self._candidates(spec.name)
-        all_options = zip(calls, as_options(self._dialect, self._encoder, spec, calls), strict=True)
-        options = [(call, option) for call, option in all_options if len(option.ids) <= room]
-        if not options:
-            return
-        prefix = transcript.ids  # the transcript goes on while later ones are searched for
-        for index in self._order(prefix, [option for _, option in options]):
-            call, ids = options[index][0], options[index][1].ids
+        calls = self._candidates(tool)
+        encoded = zip(calls, as_options(self._dialect, self._encoder, spec, calls), strict=True)
+        fitting = {call_key(call): (call, option) for call, option in encoded if len(option.ids) <= room}
+        if not fitting:
+            return None
+        ranked = self._ranked(transcript.ids, spec, list(fitting.items()))
+        options = Options(tool, len(transcript), ranked, fitting)
+        options.skip([*tried, *self._skip])
+        return options if options.left else None
 
-            def append(branch: Transcript, call: Call = call, ids: Sequence[int] = ids) -> Call:
+    def _ranked(
+        self, prefix: Sequence[int], spec: ToolSpec, options: Sequence[tuple[str, tuple[Call, Option]]]
+    ) -> Iterator[tuple[str, Callable[[Transcript], Call]]]:
+        for index in self._order(prefix, [option for _, (_, option) in options]):
+            key, (call, option) = options[index]
+
+            def append(branch: Transcript, call: Call = call, ids: Sequence[int] = option.ids) -> Call:
                 branch.sampled(ids, "ranked")
                 branch.write(self._dialect.call_end(), "syntax")
                 return call
 
-            yield append
-        yield lambda branch: self._write_arguments(branch, spec)
+            yield key, append
+        yield Options.FREE, lambda branch: self._write_arguments(branch, spec)
 
     def _likelihood(self, prefix: Sequence[int], options: Sequence[Option]) -> Iterator[int]:
         return by_likelihood(self._engine, prefix, options, self._cancel)
 
-    def _write_preamble(self, transcript: Transcript) -> None:
+    def _write_preamble(self, transcript: Transcript) -> str:
         """Free text before the call, up to the opener or the card's bound."""
         if not self._preamble:
-            return
+            return ""
         generation = self._engine.generate(
             transcript.ids,
             grammar=None,
             banned=self._free_ban - {self._opener},
             stop=[self._opener],
-            sampling=self._next_sampling(),
+            sampling=self._sampling_at(transcript),
             limit=min(self._preamble, self._room(transcript)),
             cancel=self._cancel,
         )
-        transcript.sampled([token.id for token in generation.tokens if token.id != self._opener])
+        ids = [token.id for token in generation.tokens if token.id != self._opener]
+        transcript.sampled(ids)
+        return self._engine.detokenize(ids).decode(errors="replace")
 
     def _write_arguments(self, transcript: Transcript, spec: ToolSpec) -> Call:
         dialect, given = self._dialect, dict[str, str]()
@@ -205,7 +276,7 @@ class CallWriter:
             transcript.ids,
             grammar=grammar,
             banned=self._free_ban,
-            sampling=self._next_sampling(),
+            sampling=self._sampling_at(transcript),
             limit=limit,
             cancel=self._cancel,
         )
@@ -222,7 +293,7 @@ class CallWriter:
             transcript.ids,
             grammar=grammar,
             banned=self._free_ban,
-            sampling=self._next_sampling(),
+            sampling=self._sampling_at(transcript),
             limit=limit,
             cancel=self._cancel,
         )
@@ -242,10 +313,10 @@ class CallWriter:
             raise WindowFull(f"the context window of {self._engine.context_window} tokens is full")
         return room
 
-    def _next_sampling(self) -> Sampling:
-        """Each stage has a seed of its own, drawn from the run's, so that a run is exact to repeat."""
-        self._stage += 1
-        seed = (self._sampling.seed * 1_000_003 + self._stage) % 2**31
+    def _sampling_at(self, transcript: Transcript) -> Sampling:
+        """Each stage has a seed of its own, from the run's and from where it stands, so that a run is exact to
+        repeat and goes on after an interrupt as it would have without."""
+        seed = (self._sampling.seed * 1_000_003 + 7_919 * len(transcript)) % 2**31
         return Sampling(self._sampling.temperature, self._sampling.top_k, self._sampling.top_p, seed)
 
 

@@ -24,7 +24,7 @@ def answer_with(work: Callable[[], tuple[dict[str, Any], int]], as_json: bool) -
         message = {"code": "interrupted", "message": "Interrupted.", "remedy": "Run the command again."}
         answer, code = {"error": message}, 130
     if as_json:
-        click.echo(json.dumps(answer, ensure_ascii=False))
+        click.echo(json.dumps(answer))
     if "error" in answer:
         click.echo(f"tinsmith: {answer['error']['message']}\n{answer['error']['remedy']}", err=True)
     sys.exit(code)

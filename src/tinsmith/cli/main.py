@@ -7,7 +7,7 @@ import click
 from tinsmith import __version__
 from tinsmith.cli.doctor import doctor
 from tinsmith.cli.resolve import resolve
-from tinsmith.cli.runs import log
+from tinsmith.cli.runs import apply, clean, log, undo
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,7 +20,7 @@ def cli() -> None:
     """
 
 
-for _command in (resolve, log, doctor):
+for _command in (resolve, apply, undo, clean, log, doctor):
     cli.add_command(_command)
 
 

@@ -1,6 +1,7 @@
 """Which files of a tree are its own readable text."""
 
 import os
+import re
 import stat
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ _SKIPPED_DIRECTORIES = frozenset(
     }
 )
 _MAX_BYTES = 1_000_000
+_ODD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def source_files(root: Path, suffix: str = "") -> list[str]:
@@ -29,20 +31,21 @@ def source_files(root: Path, suffix: str = "") -> list[str]:
     suffix every file is looked into: text is UTF-8 without NUL.
     """
     found: list[str] = []
+    top = len(str(root)) + 1  # paths are cut as text: as objects they would take most of the time
     for directory, names, files in os.walk(root):
         names[:] = sorted(n for n in names if not n.startswith(".") and n not in _SKIPPED_DIRECTORIES)
         for name in files:
-            path = Path(directory, name)
-            relative = path.relative_to(root).as_posix()
+            path = f"{directory}/{name}"
+            relative = path[top:]
             if name.startswith(".") or not name.endswith(suffix) or not _is_plain(relative):
                 continue
             try:
-                status = path.lstat()
+                status = os.lstat(path)
             except OSError:
                 continue
             if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
                 continue
-            if suffix or _is_text(str(path), status.st_ino, status.st_size, status.st_ctime_ns):
+            if suffix or _is_text(path, status.st_ino, status.st_size, status.st_ctime_ns):
                 found.append(relative)
     return sorted(found)
 
@@ -61,7 +64,7 @@ def is_test_file(path: str) -> bool:
 
 def _is_plain(path: str) -> bool:
     """Whether the name can be written on one line of a call."""
-    return not any(c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in path)
+    return _ODD.search(path) is None
 
 
 @lru_cache(maxsize=1 << 16)

@@ -90,6 +90,10 @@ class Dialect(Protocol):
         """A turn of the person (or of the harness)."""
         ...
 
+    def user_end(self) -> Spans:
+        """What `user` ends with: more text can stand before it, in the same turn."""
+        ...
+
     def observation(self, text: str) -> Spans:
         """The result of the call just made."""
         ...

@@ -56,7 +56,10 @@ class QwenXml:
         return [*spans, _END, Text("\n")]
 
     def user(self, text: str) -> Spans:
-        return [_START, Text("user\n" + text), _END, Text("\n")]
+        return [_START, Text("user\n" + text), *self.user_end()]
+
+    def user_end(self) -> Spans:
+        return [_END, Text("\n")]
 
     def observation(self, text: str) -> Spans:
         return [_START, Text("user\n"), _RESULT, Text("\n" + text + "\n"), _RESULT_END, _END, Text("\n")]

@@ -82,6 +82,10 @@ class Encoder:
             self._known[text] = ids
         return ids
 
+    def count(self, text: str) -> int:
+        """How many ids `encode_text` makes of `text`."""
+        return len(self.encode_text(text))
+
     def prime(self, lines: Sequence[str]) -> None:
         """Tokenises many one-line texts, each with its newline, in one request; `encode` then knows their ids.
 

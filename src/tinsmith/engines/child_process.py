@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tinsmith.engines.memory_pressure import memory_kills, why_killed
 from tinsmith.engines.threads import usable_cores
 from tinsmith.errors import EngineError, MachineError, TinsmithError
 from tinsmith.models import gguf_header
@@ -31,15 +32,20 @@ _SMALL_MODEL = 64 << 20
 _HOST_CACHE_MIB = 1024  # other conversations' KV caches, swapped in and out of the one slot
 
 
+class KilledError(MachineError):
+    """A child that was killed (SIGKILL) while it loaded the model, as the kernel does where memory is short."""
+
+
 class ChildProcess:
     """One run of `llama_child.py`, ready to serve on `port` with `key`.
 
-    Raises InputError `model_unreadable`, MachineError `memory` or `engine_missing`, EngineError
-    `engine_died`.
+    Raises InputError `model_unreadable`, MachineError `memory` (KilledError where it was killed) or
+    `engine_missing`, EngineError `engine_died`.
     """
 
     def __init__(self, model: Path, context: int, progress: Callable[[str], None] | None = None) -> None:
         self._model = model
+        self._kills_before = memory_kills()
         self.key = secrets.token_urlsafe(24)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         if progress:
@@ -99,7 +105,10 @@ class ChildProcess:
         status = self._process.wait()
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - 20_000))
-        return _explain(self._model, status, self._stderr.read().decode(errors="replace"))
+        stderr = self._stderr.read().decode(errors="replace")
+        if status == -signal.SIGKILL:
+            return KilledError("memory", f"the engine was {why_killed(self._kills_before)}", _LESS_MEMORY)
+        return _explain(self._model, status, stderr)
 
     def _start(self, context: int) -> int:
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -135,6 +144,7 @@ _UNREADABLE = (
     "unknown model architecture",
     "error loading model",
 )
+_LESS_MEMORY = "Close other programs, use a smaller model, or ask for a smaller context."
 _MEMORY = ("failed to allocate", "Cannot allocate memory", "std::bad_alloc", "MemoryError")
 
 
@@ -144,12 +154,8 @@ def _explain(model: Path, status: int, stderr: str) -> TinsmithError:
     last = errors[0] if errors else f"exit status {status}"
     if "xllamacpp cannot be imported" in stderr:
         return MachineError("engine_missing", last, "Reinstall tinsmith: it needs the package xllamacpp.")
-    if any(text in stderr for text in _MEMORY) or status == -signal.SIGKILL:
-        return MachineError(
-            "memory",
-            f"the engine ran out of memory or was killed ({last})",
-            "Close other programs, use a smaller model, or ask for a smaller context.",
-        )
+    if any(text in stderr for text in _MEMORY):
+        return MachineError("memory", f"the engine ran out of memory ({last})", _LESS_MEMORY)
     if any(text in stderr for text in _UNREADABLE):
         return gguf_header.unreadable(model, last)
     return EngineError(

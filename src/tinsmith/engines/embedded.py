@@ -12,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tinsmith.engines.child_process import BATCH, ChildProcess
+from tinsmith.engines.child_process import BATCH
 from tinsmith.engines.grammar import Grammar, compile_grammar
-from tinsmith.engines.llama_http import ConnectionLostError, LlamaHTTP
+from tinsmith.engines.llama_http import LlamaHTTP
 from tinsmith.engines.protocol import GREEDY, Cancelled, Generation, Sampling, Token, TurnUsage, Usage
+from tinsmith.engines.supervisor import Answer, Supervisor
 from tinsmith.engines.utf8 import PieceBytes, whole_characters
 from tinsmith.errors import EngineError
 from tinsmith.models import GGUFHeader
@@ -32,48 +33,58 @@ def open_engine(
     *,
     context: int | None = None,
     progress: Callable[[str], None] | None = None,
+    on_restart: Callable[[str], None] | None = None,
 ) -> "EmbeddedEngine":
     """Loads the GGUF at `model_path` with a window of `context` tokens (None: the model's own; never more
     than it).
 
+    Where the process that computes is lost, by a kill or for want of memory, another takes its place and the
+    request is repeated; `on_restart` is told why each time. The third loss in a row is an error.
+
     Raises InputError `model_unreadable`, MachineError `memory` or `engine_missing`, EngineError
     `engine_died`.
     """
-    return EmbeddedEngine(model_path, context, progress)
+    return EmbeddedEngine(model_path, context, progress, on_restart)
 
 
 class EmbeddedEngine:
     """A `TokenEngine`; also a context manager. See `open_engine`."""
 
-    def __init__(self, model_path: Path, context: int | None, progress: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        model_path: Path,
+        context: int | None,
+        progress: Callable[[str], None] | None = None,
+        on_restart: Callable[[str], None] | None = None,
+    ) -> None:
         header = GGUFHeader(model_path)
         trained = header.context_length
         wanted = context or trained or 4096
-        self._model = model_path
-        self._context = min(wanted, trained) if trained else wanted
+        window = min(wanted, trained) if trained else wanted
         self.vocabulary = header.vocabulary
         self._bytes = PieceBytes(self.vocabulary.pieces)
         self._control = self.vocabulary.ids_of_kind("control")
         self._ends = frozenset(self.vocabulary.end_of_generation)
         self.usage = Usage()
         self._turn = Usage()
+        self._turn_begins = True  # until its first answer, and again after a restart
         self._cached: Sequence[int] = ()
         self._closed = False
-        self._child: ChildProcess | None = ChildProcess(model_path, self._context, progress)
-        self._http = LlamaHTTP(self._child.port, self._child.key)
-        properties = self._call(lambda: self._http.get("/props"))
+        self._child = Supervisor(model_path, window, progress, on_restart)
+        self._pid = self._child.pid  # whose cache we know
+        properties = self._call(lambda http: http.get("/props"))
         self.context_window = int(properties["default_generation_settings"]["n_ctx"])
 
     @property
     def pid(self) -> int | None:
         """The child's process id, None when it has been ended and not yet started again."""
-        return self._child.pid if self._child else None
+        return self._child.pid
 
     def tokenize(self, text: str) -> list[int]:
         """See `TokenEngine`."""
         whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         body = {"content": whole, "add_special": False, "parse_special": False}
-        return self._call(lambda: self._http.post("/tokenize", body))["tokens"]
+        return self._call(lambda http: http.post("/tokenize", body))["tokens"]
 
     def detokenize(self, ids: Sequence[int]) -> bytes:
         """See `TokenEngine`."""
@@ -86,7 +97,7 @@ class EmbeddedEngine:
         if not known or self._shared(known) == len(known):
             return
         body = _SLOT | _sampler(GREEDY) | {"prompt": list(known), "n_predict": 1}
-        answer = self._call(lambda: self._http.stream("/completion", body, cancel))
+        answer = self._call(lambda http: http.stream("/completion", body, cancel))
         self._account(known, answer, decoded=0)
 
     def generate(
@@ -142,16 +153,19 @@ class EmbeddedEngine:
     def begin_turn(self) -> None:
         """See `TokenEngine`."""
         self._turn = Usage()
+        self._turn_begins = True
 
     def end_turn(self) -> TurnUsage:
         """See `TokenEngine`."""
         turn = self._turn
-        return TurnUsage(turn.prefilled, turn.reused, turn.decoded, turn.requests)
+        return TurnUsage(
+            turn.prefilled, turn.reused, turn.decoded, turn.requests, turn.prefill_seconds, turn.decode_seconds
+        )
 
     def close(self) -> None:
         """See `TokenEngine`."""
         self._closed = True
-        self._end_child()
+        self._child.end()
 
     def __enter__(self) -> Self:
         return self
@@ -243,9 +257,9 @@ class EmbeddedEngine:
             raise Cancelled
         body = _SLOT | {"prompt": list(ids), "n_predict": limit} | extra
         try:
-            answer = self._call(lambda: self._http.post("/completion", body, cancel))
+            answer = self._call(lambda http: http.post("/completion", body, cancel))
         except Cancelled:
-            self._end_child()  # it computes on, for nobody: ending it is the only way to stop it
+            self._child.end()  # it computes on, for nobody: ending it is the only way to stop it
             raise
         self._account([*ids, *answer["tokens"][:-1]], answer, decoded=int(answer["timings"]["predicted_n"]))
         return answer
@@ -256,6 +270,8 @@ class EmbeddedEngine:
 
     def _shared(self, ids: Sequence[int]) -> int:
         """How many ids of `ids` the slot's KV cache begins with, as far as we know."""
+        if self._child.pid != self._pid:
+            return 0
         pairs = zip(ids, self._cached, strict=False)
         return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ids), len(self._cached)))
 
@@ -263,38 +279,25 @@ class EmbeddedEngine:
         self._cached = cached
         timings = answer["timings"]
         for account in (self.usage, self._turn):
-            if account is self.usage or account.requests == 0:
-                account.reused += int(timings["cache_n"])
             account.prefilled += int(timings["prompt_n"])
             account.decoded += decoded
             account.requests += 1
+            account.prefill_seconds += float(timings["prompt_ms"]) / 1000
+            account.decode_seconds += float(timings["predicted_ms"]) / 1000
+        self.usage.reused += int(timings["cache_n"])
+        if self._turn_begins:
+            self._turn.reused = int(timings["cache_n"])
+            self._turn_begins = False
 
-    def _call(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _call(self, ask: Callable[[LlamaHTTP], Answer]) -> Answer:
         if self._closed:
             raise EngineError("engine_closed", "the engine is closed", _REPORT)
-        if self._child is None:  # ended by a cancellation
-            self._child = ChildProcess(self._model, self._context)
-            self._http = LlamaHTTP(self._child.port, self._child.key)
-        try:
-            return ask()
-        except ConnectionLostError as error:
-            raise _gone(self._child, str(error)) from error
-
-    def _end_child(self) -> None:
-        self._cached = ()
-        child, self._child = self._child, None
-        if child is not None:
-            child.kill()
-
-
-def _gone(child: ChildProcess, reason: str) -> EngineError:
-    """The error for an engine lost while it was in use; whatever ended it, this is not the person's input."""
-    cause = child.died().message if child.ended_within(2.0) else f"no answer: {reason}"
-    return EngineError(
-        "engine_died",
-        f"the engine ended unexpectedly: {cause}",
-        "Run the command again; where memory is short, use a smaller context or model.",
-    )
+        answer = self._child.call(ask)
+        if self._child.pid != self._pid:  # what was cached is gone, whoever ended the child
+            self._pid = self._child.pid
+            self._cached = ()
+            self._turn_begins = True
+        return answer
 
 
 def _sampler(sampling: Sampling) -> dict[str, Any]:

@@ -53,22 +53,33 @@ class Generation:
 
 @dataclass
 class Usage:
-    """Over all requests: prompt tokens read, prompt tokens found in the KV cache, tokens generated."""
+    """Over all requests that were answered: prompt tokens read, prompt tokens found in the KV cache, tokens
+    generated, and the engine's own time for reading and for generating.
+    """
 
     prefilled: int = 0
     reused: int = 0
     decoded: int = 0
     requests: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class TurnUsage:
-    """One turn: `reused` is what its first request found cached, `prefilled` what all of them read."""
+    """One turn: `reused` is what its first request found cached, `prefilled` what all of them read.
+
+    Where the engine was restarted within the turn, `reused` is what the first request after that found cached
+    (nothing, where the cache was lost), and `prefilled` holds what was read before and all that was read again.
+    A request whose answer was lost with the engine is not counted, the one that repeated it is.
+    """
 
     prefilled: int
     reused: int
     decoded: int
     requests: int
+    prefill_seconds: float
+    decode_seconds: float
 
 
 class Cancelled(Exception):

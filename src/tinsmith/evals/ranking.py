@@ -35,7 +35,7 @@ from tinsmith.evals.twins import digest, twin
 from tinsmith.models import ModelCard, find_model
 from tinsmith.resolve.brief import Failure, first_turn, shorten
 from tinsmith.resolve.candidates import candidate_calls, excerpts_of
-from tinsmith.resolve.pipeline import DEFAULT_SYSTEM, MAX_ISSUE_CHARACTERS, MAX_SHOWN_LINES
+from tinsmith.resolve.opening import DEFAULT_SYSTEM, MAX_ISSUE_CHARACTERS, MAX_SHOWN_LINES
 from tinsmith.tools import EDIT, TOOLS, Excerpt, Files
 
 KEEP = 20

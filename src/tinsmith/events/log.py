@@ -53,11 +53,17 @@ class RunLog:
             event: Event = {"v": SCHEMA_VERSION, "seq": self._next, "time": moment, "type": type, **data}
             # ASCII JSON carries lone surrogates (undecodable file names and output) without loss.
             line = json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-            written = 0
-            while written < len(line):
-                written += os.write(self._fd, line[written:])
-            os.fsync(self._fd)
+            # Before the write: an interrupt after it must not give the number away twice.
             self._next += 1
+            before = os.fstat(self._fd).st_size
+            try:
+                written = 0
+                while written < len(line):
+                    written += os.write(self._fd, line[written:])
+                os.fsync(self._fd)
+            except OSError:
+                os.ftruncate(self._fd, before)  # a full disk must not leave half a line before the next
+                raise
         for subscriber in self._subscribers:
             subscriber(event)
         return event

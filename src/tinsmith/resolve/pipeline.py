@@ -1,103 +1,68 @@
-"""From an issue to a tested branch: copy, base, suspects, agent, gate, patch.
+"""Issue in, tested branch and patch out: the stages, in order, with everything that can end them.
 
-The person's work tree, index and HEAD are never touched; what is left behind is a run in the state directory and, when
-the gate accepts (or nothing could be checked), a branch.
+Every stage leaves what it found in the run's log before the next begins, so an interrupted run goes on where
+it was: `resume` reads the log and skips what has been done.
 """
 
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
-from threading import Event
-from typing import Any
+from typing import Protocol
 
-from tinsmith.agent import CallWriter, End, Limits, Loop, Transcript
-from tinsmith.codebase import Evidence as Clues
-from tinsmith.codebase import Suspect, is_test_file, prime_suspects, rank_suspects
-from tinsmith.dialects import Call, Encoder, dialect_named
-from tinsmith.engines import Cancelled, Sampling, TokenEngine, open_engine
-from tinsmith.errors import InputError, TinsmithError
-from tinsmith.events import RunLog, RunStore
+from tinsmith.agent import CLOSING_RESERVE, Opening, Transcript
+from tinsmith.codebase import prime_suspects
+from tinsmith.dialects import Call, Dialect, Encoder, dialect_named
+from tinsmith.engines import Cancelled, Sampling, TokenEngine
+from tinsmith.engines import open_engine as open_embedded
+from tinsmith.errors import EngineError, InputError, MachineError, TinsmithError
+from tinsmith.events import Event, RunLog, RunStore, redact
 from tinsmith.models import Model, find_model
-from tinsmith.resolve.brief import Failure, first_turn, shorten
-from tinsmith.resolve.candidates import candidate_calls, excerpts_of
-from tinsmith.resolve.gate import Evidence, Gate, failure_text
+from tinsmith.resolve.agents_file import agents_notes
+from tinsmith.resolve.analysis import Analysis, analyse, locate
+from tinsmith.resolve.attempts import Attempt, Attempts, best_of
+from tinsmith.resolve.candidates import candidate_calls
+from tinsmith.resolve.delivery import Delivery
+from tinsmith.resolve.gate import Evidence, Gate
+from tinsmith.resolve.history import History
+from tinsmith.resolve.opening import MAX_SUSPECTS, brief_of, fitting_excerpts, opened, write_opening
 from tinsmith.resolve.ordering import shuffled
-from tinsmith.resolve.report import Facts, pull_request, report, title
-from tinsmith.resolve.reproduction import Reproduction, find_reproduction, test_source
-from tinsmith.tools import EDIT, TOOLS, Excerpt, Files, Toolbox
-from tinsmith.workspace import (
-    Completed,
-    Patch,
-    Sandbox,
-    TestReport,
-    TestRunner,
-    Workspace,
-    commit_branch,
-    find_python,
-    open_checkout,
-    parse_patch,
-    slug,
-)
+from tinsmith.resolve.reproduction import Reproduction
+from tinsmith.resolve.request import Request, Result
+from tinsmith.resolve.write_reproduction import WrittenReproduction, write_reproduction
+from tinsmith.tools import EDIT, Excerpt, Files, Outputs, ShellResult, Toolbox
+from tinsmith.workspace import Sandbox, TestRunner, Workspace, find_python, open_checkout, run_reported
 
-DEFAULT_SYSTEM = (
-    "You fix an issue in the repository you are in. Find the cause, change as little as you can, then call finish. "
-    "After each edit the failing tests run by themselves. You see only what tools show you; edit only lines shown."
-)
-MAX_SUSPECTS = 3
-MAX_SHOWN_LINES = 80
-MAX_ISSUE_CHARACTERS = {"candidates": 400, "free": 8_000}
+RANKED_REPLY = 160
+"""Tokens kept for the next call of a model that ranks its edits."""
+MAX_REPLY = 4096
+"""Tokens of a free value, at most; a window of less than eight times this gives less."""
+
+Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the person asked for. `order`: `model`, or `shuffled` for plain enumerate-and-test (evaluation only)."""
+class OpenEngine(Protocol):
+    """Starts the engine of a model file; `tinsmith.engines.open_engine` is one."""
 
-    repo: Path
-    issue: str
-    model: str | None = None
-    python: Path | None = None
-    test_command: str | None = None
-    seed: int = 1
-    limits: Limits = field(default_factory=Limits)
-    test_timeout: float = 300.0
-    state_dir: Path | None = None
-    order: str = "model"
-
-
-@dataclass
-class Result:
-    """How it ended. Paths are absolute; `status` is one of resolved, unresolved, unverified, error, interrupted."""
-
-    run: str
-    status: str = "error"
-    reason: str = ""
-    branch: str | None = None
-    patch: Path | None = None
-    pull_request: Path | None = None
-    report: Path | None = None
-    evidence: Evidence = field(default_factory=Evidence)
-    usage: dict[str, float] = field(default_factory=dict[str, float])
-    error: TinsmithError | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields of `resolve --json`."""
-        return {
-            "run": self.run,
-            "status": self.status,
-            "reason": self.reason,
-            "branch": self.branch,
-            "patch": str(self.patch) if self.patch else None,
-            "pull_request": str(self.pull_request) if self.pull_request else None,
-            "report": str(self.report) if self.report else None,
-            "evidence": asdict(self.evidence),
-            "usage": self.usage,
-        }
+    def __call__(
+        self,
+        model_path: Path,
+        *,
+        context: int | None,
+        progress: Progress | None,
+        on_restart: Callable[[str], None] | None,
+    ) -> TokenEngine: ...
 
 
 def resolve(
-    request: Request, progress: Callable[[str], None] = lambda line: None, cancel: Event | None = None
+    request: Request,
+    progress: Progress = lambda line: None,
+    cancel: threading.Event | None = None,
+    *,
+    open_engine: OpenEngine = open_embedded,
 ) -> Result:
     """Runs the whole pipeline.
 
@@ -107,21 +72,44 @@ def resolve(
         raise InputError("empty_issue", "The issue is empty.", "Say in a sentence or more what goes wrong.")
     model = find_model(request.model)
     sandbox = Sandbox.find()
-    python = find_python(request.repo, request.python)
-    store = RunStore(request.state_dir)
-    top = open_checkout(request.repo).top
-    with store.create(repo=top, model=model.card.id) as log:
-        run = _Run(request, model, sandbox, python, log, progress, cancel)
-        try:
-            run.work()
-        except (KeyboardInterrupt, Cancelled):
-            run.result.status, run.result.reason = "interrupted", "interrupted"
-        except TinsmithError as error:
-            run.result.status, run.result.reason, run.result.error = "error", error.message, error
-        finally:
-            run.close()
-        log.end(run.result.status, reason=run.result.reason, branch=run.result.branch)
-        return run.result
+    checkout = open_checkout(request.repo)
+    # What is resumed later, from anywhere and in another environment, is this very run.
+    request = replace(
+        request,
+        repo=checkout.top,
+        python=find_python(checkout.top / request.package, request.python),
+        model=str(model.path),
+        issue=redact(request.issue),
+    )
+    with RunStore(request.state_dir).create(repo=checkout.top, model=model.card.id) as log:
+        log.append("request", **request.as_json())
+        log.append("issue", text=request.issue)
+        return _Run(request, model, sandbox, log, progress, cancel, open_engine).result()
+
+
+def resume(
+    run: str,
+    progress: Progress = lambda line: None,
+    cancel: threading.Event | None = None,
+    *,
+    state_dir: Path | None = None,
+    open_engine: OpenEngine = open_embedded,
+) -> Result:
+    """Goes on with a run that was interrupted or ended in an error, after its last completed turn.
+
+    Raises InputError `unknown_run`, `run_in_use`, `run_ended`, `not_resumable`, and what `resolve` raises.
+    """
+    with RunStore(state_dir).open(run) as log:
+        log.own()
+        if (status := log.status()) not in ("running", "interrupted", "error"):
+            raise InputError("run_ended", f"run {run} has ended: {status}", "Start a new run with --issue.")
+        history = History.of(log)
+        request = history.request(state_dir)
+        model = find_model(request.model)
+        sandbox = Sandbox.find()
+        log.append("run_resumed", turns=history.turns)
+        progress(f"going on with {run} after {history.turns} turns")
+        return _Run(request, model, sandbox, log, progress, cancel, open_engine).result()
 
 
 class _Run:
@@ -132,230 +120,338 @@ class _Run:
         request: Request,
         model: Model,
         sandbox: Sandbox,
-        python: Path,
         log: RunLog,
-        progress: Callable[[str], None],
-        cancel: Event | None,
+        progress: Progress,
+        cancel: threading.Event | None,
+        open_engine: OpenEngine,
     ) -> None:
-        self.request, self.model, self.log, self.progress, self.cancel = request, model, log, progress, cancel
-        self.result = Result(log.run)
-        self._sandbox, self._python = sandbox, python
+        self._request, self._model, self._card, self._log = request, model, model.card, log
+        self._progress, self._cancel, self._open_engine, self._sandbox = progress, cancel, open_engine, sandbox
+        self._history = History.of(log)
         self._started = time.monotonic()
         self._stack = ExitStack()
+        self._result = Result(log.run)
         self._workspace: Workspace | None = None
         self._engine: TokenEngine | None = None
         self._gate: Gate | None = None
-        self._loop: Loop | None = None
-        self._suspects: Sequence[Suspect] = ()
-        self._failures: Mapping[str, str] = {}
-        self._summary = ""
-        self._prompt_tokens = 0
+        self._analysis: Analysis | None = None
+        self._turns = self._history.turns
+        self._delivery = Delivery(request, model.card.name, log, progress)
 
-    def work(self) -> None:
-        """All stages. Whatever ends it, `close` then keeps the patch so far and writes the texts."""
-        request = self.request
-        self.log.append("issue", text=request.issue)
-        self.progress("copying the checkout")
-        workspace = Workspace.create(request.repo, self.log.directory / "workspace", python=self._python)
-        self._stack.callback(workspace.discard)
-        self._workspace = workspace
-        runner = TestRunner(workspace, self._sandbox, request.test_command)
-
-        self.progress("running the tests on the clean base")
-        base = runner.run(None, timeout=request.test_timeout)
-        reproduction = find_reproduction(base, request.issue, workspace.tree)
-        self.progress(
-            f"clean base: {len(reproduction.passing)} passed, {len(reproduction.failing)} reproduce the issue"
-        )
-        clues, runs = Clues(request.issue), 1
-        if reproduction.failing:
-            traced = runner.run(reproduction.ids, trace=True, timeout=request.test_timeout)
-            runs += 1
-            clues = self._clues(reproduction, traced)
-        ranking = rank_suspects(workspace.tree, clues)
-        self.log.append("suspects", rows=[asdict(suspect) for suspect in ranking])
-        self._suspects = prime_suspects(ranking, MAX_SUSPECTS)
-        for suspect in self._suspects:
-            self.progress(f"suspect: {suspect.path}:{suspect.first} {suspect.name} ({'; '.join(suspect.reasons)})")
-
-        self._gate = Gate(
-            workspace,
-            self._sandbox,
-            request.test_command,
-            reproduction,
-            self.log,
-            limit=request.limits.test_runs,
-            runs=runs,
-            # An edit can make a loop endless; what the clean base took says when to stop waiting.
-            timeout=min(request.test_timeout, 10 + 10 * base.seconds),
-        )
-        self.result.evidence = self._gate.evidence
-        self._start_engine()
-        end = self._agent(workspace)
-        self._settle(end, reproduction)
-
-    def _clues(self, reproduction: Reproduction, traced: TestReport) -> Clues:
-        """What the reproduction says of the place: its tracebacks, its source and the lines that it executed."""
-        assert self._workspace is not None
-        frames = [
-            (frame.path, frame.line)
-            for outcome in reproduction.failing
-            for frame in reversed(outcome.frames)
-            if not is_test_file(frame.path)
-        ]
-        self._failures = {o.nodeid: failure_text(o) for o in reproduction.failing}
-        tests = "\n".join(test_source(self._workspace.tree, nodeid) for nodeid in reproduction.ids)
-        executed: dict[str, set[int]] = {}
-        for nodeid in reproduction.ids:
-            if outcome := traced.outcomes.get(nodeid):
-                for path, line in outcome.trace:
-                    executed.setdefault(path, set()).add(line)
-        lines = {path: frozenset(numbers) for path, numbers in executed.items() if not is_test_file(path)}
-        return Clues(self.request.issue, tests, tuple(frames), lines)
-
-    def _start_engine(self) -> None:
-        self.progress(f"starting {self.model.card.name}")
-        self._engine = self._stack.enter_context(
-            open_engine(self.model.path, context=self.model.card.context, progress=self.progress)
-        )
-        self.log.append("engine", model=str(self.model.path), context_window=self._engine.context_window)
-        dialect = dialect_named(self.model.card.dialect)
-        lacking = [text for text in dialect.controls if text not in self._engine.vocabulary.reserved]
-        if lacking:
-            raise InputError(
-                "dialect_mismatch",
-                f"{self.model.path.name} cannot speak {dialect.name}: its vocabulary lacks {', '.join(lacking)}.",
-                "Use a model of the Qwen3 family (Qwen3-Coder), or Solder.",
-            )
-
-    def _agent(self, workspace: Workspace) -> End:
-        assert self._engine is not None and self._gate is not None
-        card, request, engine = self.model.card, self.request, self._engine
-        dialect = dialect_named(card.dialect)
-        vocabulary = engine.vocabulary
-        encoder = Encoder(engine.tokenize, vocabulary.reserved, lambda token: vocabulary.pieces[token].endswith(b"\n"))
-        files = Files(workspace.tree)
-        toolbox = Toolbox(files, self._shell, free_tokens=min(4096, engine.context_window // 8))
-        shown = excerpts_of(files, self._suspects, MAX_SHOWN_LINES)
-        for excerpt in shown:
-            toolbox.show(excerpt)
-
-        transcript = Transcript(encoder, self.log)
-        system = dialect.system(card.system or DEFAULT_SYSTEM, TOOLS if card.tools == "full" else ())
-        transcript.write(system, "system")
-        transcript.write(dialect.user(self._first_turn(shown)), "user")
-        writer = CallWriter(
-            engine,
-            dialect,
-            encoder,
-            toolbox,
-            sampling=Sampling(card.sampling.temperature, card.sampling.top_k, card.sampling.top_p, request.seed),
-            preamble_tokens=card.preamble_tokens,
-            candidates=lambda tool: self._candidates(files, shown, tool),
-            order=shuffled(request.seed) if request.order == "shuffled" else None,
-            cancel=self.cancel,
-        )
-        self._loop = Loop(
-            engine, dialect, writer, toolbox, self._gate, workspace, request.limits, self.log, self.progress
-        )
-        return self._loop.run(transcript)
-
-    def _shell(self, command: str) -> tuple[int, str]:
-        """A command of the model's, in the sandbox, in the agent's copy."""
-        assert self._workspace is not None
-        done: Completed = self._workspace.run(
-            self._sandbox, ["/bin/sh", "-c", command], timeout=self.request.test_timeout
-        )
-        output = done.output.decode("utf-8", "replace")
-        return done.returncode, output + ("\n[killed at the time limit]" if done.timed_out else "")
-
-    def _candidates(self, files: Files, shown: Sequence[Excerpt], tool: str) -> list[Call]:
-        if tool != EDIT.name or self.model.card.edit_domain != "candidates":
-            return []
-        return candidate_calls(files, self._suspects, shown)
-
-    def _first_turn(self, shown: Sequence[Excerpt]) -> str:
-        issue = shorten(self.request.issue, MAX_ISSUE_CHARACTERS[self.model.card.edit_domain])
-        failures = [Failure(test, message) for test, message in list(self._failures.items())[:2]]
-        return first_turn(issue, failures, shown)
-
-    def _settle(self, end: End, reproduction: Reproduction) -> None:
-        """The status, from what the gate saw and from nothing else."""
-        self._summary = end.summary
-        result = self.result
-        if end.outcome == "limit":
-            result.status, result.reason = "unresolved", f"stopped at {end.reason}"
-        elif not reproduction.failing:
-            result.status = "unverified"
-            result.reason = "no test failed on the clean base, so nothing proves the fix"
-        else:
-            result.status, result.reason = (
-                "resolved",
-                "the reproduction flips and nothing that passed is broken",
-            )
-
-    def close(self) -> None:
-        """Keeps the patch so far, adds the branch where it is due, writes the texts, ends the engine."""
-        result = self.result
+    def result(self) -> Result:
+        """Runs all stages. Whatever ends them, the patch so far is kept and the run has a status."""
+        result = self._result
+        self._log.subscribe(self._on_event)
         try:
-            patch = self._keep_patch()
-            if patch and result.status in ("resolved", "unverified"):
-                headline = title(self.request.issue)
-                head = self._workspace.checkout.head if self._workspace else None
-                result.branch = commit_branch(self.request.repo, patch, slug(headline), f"Fix: {headline}", head)
-                self.progress(f"branch {result.branch}")
-            elif result.status in ("resolved", "unverified"):
-                result.status, result.reason = "unresolved", "the run ended without a change"
+            self._work()
+        except (KeyboardInterrupt, Cancelled):
+            result.status, result.reason = "interrupted", "interrupted"
         except TinsmithError as error:
-            result.status, result.reason, result.error = "error", error.message, error
+            self._fail(error)
+        except OSError as error:
+            self._fail(MachineError("machine", f"the system refused: {error}", "See to it, then use --resume."))
+        except Exception as error:
+            self._log.append("crash", traceback=redact(traceback.format_exc()))
+            remedy = "Please report it. The run is kept; --resume goes on with it."
+            self._fail(EngineError("internal", f"a fault of Tinsmith: {type(error).__name__}: {error}", remedy))
+        try:
+            self._delivery.deliver(result, self._workspace, self._history.branch)
+        except TinsmithError as error:
+            self._fail(error)
         finally:
             self._account()
             self._stack.close()
-        facts = self._facts()
-        result.pull_request = self._write("pull_request.md", pull_request(facts))
-        result.report = self._write("report.md", report(facts))
+        self._delivery.write_texts(result, self._analysis)
+        if self._workspace is not None and result.status not in ("interrupted", "error"):
+            self._workspace.discard()
+        return result
 
-    def _keep_patch(self) -> Patch | None:
+    def _fail(self, error: TinsmithError) -> None:
+        self._result.status, self._result.reason, self._result.error = "error", error.message, error
+
+    def _work(self) -> None:
+        history, request = self._history, self._request
+        workspace = self._workspace = self._open_workspace()
+        runner = TestRunner(workspace, self._sandbox, request.test_command, cwd=request.package or ".")
+        analysis = history.analysis or analyse(
+            workspace,
+            runner,
+            request.issue,
+            timeout=request.test_timeout,
+            package=request.package,
+            sink=self._log,
+            progress=self._progress,
+        )
+        done = [Attempt.of_event(event) for event in history.attempts]
+        if history.turn is None and 0 < self._count(analysis) <= len(done):
+            self._take_up(analysis, self._written())
+            self._settle(analysis, done)
+            return
+        dialect, encoder = self._start_engine()
+        if history.reproduction_stage is None and not analysis.reproduction.failing and self._card.edit_domain == "free":
+            analysis = self._reproduce(analysis, runner, dialect, encoder)
+        written = self._written()
+        start = self._start_tree(written)
+        gate = self._take_up(analysis, written)
+        files = Files(workspace.tree)
+        outputs = Outputs(self._log.directory / "outputs")
+        toolbox = Toolbox(files, self._shell, free_tokens=self._free_tokens(), count=encoder.count, outputs=outputs)
+        opening, shown = self._opening(analysis, dialect, encoder, toolbox)
+        attempts = Attempts(
+            self._running(),
+            dialect,
+            encoder,
+            self._card,
+            toolbox,
+            gate,
+            workspace,
+            opening,
+            self._log,
+            lambda tool: self._candidates(files, analysis, shown, tool),
+            shuffled(request.seed) if request.order == "shuffled" else None,
+            request.seed,
+            request.limits,
+            self._reply_tokens(),
+            start,
+            done,
+            self._progress,
+            self._cancel,
+        )
+        turn = history.turn
+        transcript = self._restored(encoder, turn["branch"], turn["length"]) if turn else None
+        attempts.run(self._count(analysis), turn, transcript)
+        self._settle(analysis, done)
+
+    def _open_workspace(self) -> Workspace:
+        directory = self._log.directory / "workspace"
+        if self._history.analysis is not None:
+            workspace = Workspace.open(directory)
+            workspace.restore(workspace.base)
+            return workspace
+        Workspace.remove(directory)  # what an interrupted copy left
+        self._progress("copying the checkout")
+        store = RunStore(self._request.state_dir)
+        aside = [store.state_dir, store.runs]
+        return Workspace.create(self._request.repo, directory, python=self._request.python, leave_out=aside)
+
+    def _count(self, analysis: Analysis) -> int:
+        """How many attempts: several are worth their tests only where tests can tell them apart."""
+        return self._request.attempts if analysis.reproduction.failing else 1
+
+    def _written(self) -> WrittenReproduction | None:
+        stage = self._history.reproduction_stage
+        return WrittenReproduction.from_json(stage["written"]) if stage and stage["written"] else None
+
+    def _start_tree(self, written: WrittenReproduction | None) -> str:
+        """What every attempt begins with: the base, and the reproduction that the run wrote."""
         workspace = self._workspace
-        if workspace is None:
-            return None
-        text = workspace.diff(workspace.base, workspace.snapshot())
-        if not text:
-            return None
-        self.result.patch = self._write("patch.diff", text)
-        return parse_patch(text)
+        assert workspace is not None
+        if written is None:
+            return workspace.base
+        workspace.restore(workspace.base)
+        workspace.write_file(written.path, written.text.encode())
+        return workspace.snapshot()
 
-    def _write(self, name: str, text: str) -> Path:
-        path = self.log.directory / name
-        path.write_text(text, encoding="utf-8")
-        return path
+    def _take_up(self, analysis: Analysis, written: WrittenReproduction | None) -> Gate:
+        """Goes on with what the analysis found: suspects shown, a gate that asks for its reproduction."""
+        request, history, workspace = self._request, self._history, self._workspace
+        assert workspace is not None
+        self._analysis = analysis
+        for suspect in prime_suspects(analysis.suspects, MAX_SUSPECTS):
+            self._progress(f"suspect: {suspect.path}:{suspect.first} {suspect.name} ({'; '.join(suspect.reasons)})")
+        gate = self._gate = Gate(
+            workspace,
+            self._sandbox,
+            request.test_command,
+            analysis.reproduction,
+            self._log,
+            limit=request.limits.test_runs,
+            runs=analysis.runs + history.runs,
+            runs_after_edit=history.runs_after_edit,
+            # An edit can make a loop endless; what the clean base took says when to stop waiting.
+            timeout=min(request.test_timeout, 10 + 10 * analysis.seconds),
+            reproduction_files={written.path: written.text.encode()} if written else {},
+            cwd=request.package or ".",
+        )
+        if history.evidence is not None:
+            gate.evidence = Evidence(**history.evidence)
+        self._result.evidence = gate.evidence
+        return gate
+
+    def _start_engine(self) -> tuple[Dialect, Encoder]:
+        self._progress(f"starting {self._card.name}")
+        engine = self._open_engine(
+            self._model.path, context=self._card.context, progress=self._progress, on_restart=self._restarted
+        )
+        self._engine = engine
+        self._stack.callback(engine.close)
+        self._log.append("engine", model=str(self._model.path), context_window=engine.context_window)
+        dialect = dialect_named(self._card.dialect)
+        vocabulary = engine.vocabulary
+        lacking = [text for text in dialect.controls if text not in vocabulary.reserved]
+        if lacking:
+            raise InputError(
+                "dialect_mismatch",
+                f"{self._model.path.name} cannot speak {dialect.name}: its vocabulary lacks {', '.join(lacking)}.",
+                "Use a model of the Qwen3 family (Qwen3-Coder), or Solder.",
+            )
+        ends_line = [piece.endswith(b"\n") for piece in vocabulary.pieces]
+        return dialect, Encoder(engine.tokenize, vocabulary.reserved, ends_line.__getitem__)
+
+    def _restarted(self, reason: str) -> None:
+        self._log.append("engine_restarted", reason=reason)
+        self._progress(f"the engine was restarted: {reason}")
+
+    def _running(self) -> TokenEngine:
+        assert self._engine is not None
+        return self._engine
+
+    def _restored(self, encoder: Encoder, branch: int, length: int) -> Transcript:
+        return Transcript.restored(encoder, self._log, self._history.branches(), branch, length)
+
+    def _opening(
+        self, analysis: Analysis, dialect: Dialect, encoder: Encoder, toolbox: Toolbox
+    ) -> tuple[Opening, list[Excerpt]]:
+        """What every attempt begins with: written now, or as the log has it; and the lines that it shows."""
+        request, history, card = self._request, self._history, self._card
+        notes = ""
+        if card.edit_domain == "free":
+            notes = agents_notes(toolbox.files.root, request.package, request.agents_tokens, encoder.count)
+        shown = fitting_excerpts(
+            card,
+            dialect,
+            encoder,
+            toolbox.files,
+            prime_suspects(analysis.suspects, MAX_SUSPECTS),
+            analysis.failures,
+            request.issue,
+            notes,
+            self._running().context_window,
+            self._reply_tokens(),
+        )
+        before = history.opening
+        if before is not None and (history.turn is not None or history.attempts):
+            transcript = self._restored(encoder, before["branch"], before["length"])
+            return opened(transcript, before["at"], shown, toolbox), shown
+        transcript = self._restored(encoder, 0, 0) if history.branches() != {0: []} else Transcript(encoder, self._log)
+        brief = brief_of(card, request.issue, analysis.failures, shown, notes)
+        return write_opening(card, dialect, transcript, brief, shown, toolbox, self._log), shown
+
+    def _reproduce(
+        self, analysis: Analysis, runner: TestRunner, dialect: Dialect, encoder: Encoder
+    ) -> Analysis:
+        """Has the model write a failing test where there is none; what it proves is the new analysis."""
+        request, workspace, engine = self._request, self._workspace, self._running()
+        assert workspace is not None
+        self._progress("no test fails: writing one that reproduces the issue")
+        toolbox = Toolbox(Files(workspace.tree), self._shell, count=encoder.count)
+        opening, _ = self._opening(analysis, dialect, encoder, toolbox)
+        sampling = self._card.sampling
+        written, runs = write_reproduction(
+            engine,
+            dialect,
+            encoder,
+            opening.transcript.fork(opening.at),
+            workspace,
+            self._sandbox,
+            issue=request.issue,
+            test_command=request.test_command,
+            sampling=Sampling(sampling.temperature, sampling.top_k, sampling.top_p, request.seed),
+            preamble_tokens=self._card.preamble_tokens,
+            free_tokens=self._free_tokens(),
+            timeout=request.test_timeout,
+            sink=self._log,
+            package=request.package,
+            progress=self._progress,
+            cancel=self._cancel,
+        )
+        if written is not None:
+            workspace.write_file(written.path, written.text.encode())
+            reproduction = Reproduction(written.outcomes, analysis.reproduction.passing)
+            runs += analysis.runs
+            analysis = locate(
+                workspace,
+                runner,
+                request.issue,
+                reproduction,
+                runs,
+                analysis.seconds,
+                request.test_timeout,
+                request.package,
+                self._log,
+            )
+        else:
+            analysis = replace(analysis, runs=analysis.runs + runs)
+            self._log.append("base", **analysis.reproduction.as_json(), runs=analysis.runs, seconds=analysis.seconds)
+            self._log.append("suspects", rows=[asdict(suspect) for suspect in analysis.suspects])
+        self._log.append("reproduction_stage", written=written.as_json() if written else None)
+        self._history = History.of(self._log)
+        return analysis
+
+    def _free_tokens(self) -> int:
+        return min(MAX_REPLY, self._running().context_window // 8)
+
+    def _reply_tokens(self) -> int:
+        """The longest turn of the model's: what comes before a call, and the call."""
+        if self._card.edit_domain == "candidates":
+            return RANKED_REPLY
+        return self._card.preamble_tokens + self._free_tokens() + CLOSING_RESERVE
+
+    def _shell(self, command: str) -> ShellResult:
+        """A command of the model's, in the sandbox, in the agent's copy."""
+        assert self._workspace is not None
+        done, report = run_reported(
+            self._workspace,
+            self._sandbox,
+            ["/bin/sh", "-c", command],
+            timeout=self._request.test_timeout,
+            cwd=self._request.package or ".",
+        )
+        output = done.output.decode("utf-8", "replace")
+        return ShellResult(done.returncode, output + ("\n[killed at the time limit]" if done.timed_out else ""), report)
+
+    def _candidates(self, files: Files, analysis: Analysis, shown: Sequence[Excerpt], tool: str) -> list[Call]:
+        if tool != EDIT.name or self._card.edit_domain != "candidates":
+            return []
+        return candidate_calls(files, prime_suspects(analysis.suspects, MAX_SUSPECTS), shown)
+
+    def _on_event(self, event: Event) -> None:
+        """Keeps the patch so far beside the log, at every change of the copy."""
+        if event["type"] == "turn":
+            self._turns += 1
+            self._delivery.keep(self._workspace, event["state"]["tree"])
+
+    def _settle(self, analysis: Analysis, attempts: Sequence[Attempt]) -> None:
+        """The status, from what the gate saw and from nothing else."""
+        result, best = self._result, best_of(attempts)
+        assert self._workspace is not None
+        self._workspace.restore(best.tree)
+        result.evidence = Evidence(**best.evidence)
+        self._delivery.summary = best.summary
+        if not best.accepted:
+            result.status, result.reason = "unresolved", f"stopped at {best.reason}"
+        elif not analysis.reproduction.failing:
+            result.status = "unverified"
+            result.reason = "no test failed on the clean base, so nothing proves the fix"
+        elif best.findings:
+            said = result.evidence.findings[0]
+            result.status, result.reason = "unverified", f"the tests pass, but they prove little: {said['text']}"
+        else:
+            result.status = "resolved"
+            result.reason = "the reproduction flips and nothing that passed is broken"
 
     def _account(self) -> None:
-        usage = self._engine.usage if self._engine else None
-        prefilled, reused, decoded = (usage.prefilled, usage.reused, usage.decoded) if usage else (0, 0, 0)
-        self.result.usage = {
-            "turns": self._loop.turns if self._loop else 0,
+        usage = dict(self._history.usage)
+        if self._engine is not None:
+            for kind in ("prefilled", "reused", "decoded"):
+                usage[kind] = usage.get(kind, 0) + getattr(self._engine.usage, kind)
+        prefilled, reused = usage.get("prefilled", 0), usage.get("reused", 0)
+        self._result.usage = {
+            "turns": self._turns,
             "prompt_tokens": prefilled + reused,
             "prefilled_tokens": prefilled,
             "reused_tokens": reused,
-            "decoded_tokens": decoded,
+            "decoded_tokens": usage.get("decoded", 0),
             "test_runs": self._gate.runs if self._gate else 0,
-            "seconds": round(time.monotonic() - self._started, 2),
+            "seconds": round(self._history.seconds + time.monotonic() - self._started, 2),
         }
-
-    def _facts(self) -> Facts:
-        patch = self.result.patch.read_text(encoding="utf-8") if self.result.patch else ""
-        return Facts(
-            run=self.result.run,
-            issue=self.request.issue,
-            status=self.result.status,
-            reason=self.result.reason,
-            model=self.model.card.name,
-            suspects=self._suspects,
-            patch=patch,
-            evidence=self.result.evidence,
-            failures=self._failures,
-            usage=self.result.usage,
-            branch=self.result.branch,
-            summary=self._summary,
-        )

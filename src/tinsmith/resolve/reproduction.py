@@ -6,11 +6,12 @@ taken.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from tinsmith.workspace import TestOutcome, TestReport
+from tinsmith.workspace import Frame, TestOutcome, TestReport
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,21 @@ class Reproduction:
     def ids(self) -> tuple[str, ...]:
         """The node ids of the failing tests."""
         return tuple(outcome.nodeid for outcome in self.failing)
+
+    def as_json(self) -> dict[str, Any]:
+        """{"reproduction": [the fields of each outcome but its trace], "passing": [node id]}."""
+        rows = [{**asdict(replace(outcome, trace=frozenset())), "trace": []} for outcome in self.failing]
+        return {"reproduction": rows, "passing": list(self.passing)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Reproduction":
+        """What `as_json` gave; more keys may be there."""
+        failing: list[TestOutcome] = []
+        for row in data["reproduction"]:
+            told: dict[str, Any] = dict(row)
+            told.update(frames=tuple(Frame(**frame) for frame in row["frames"]), trace=frozenset[tuple[str, int]]())
+            failing.append(TestOutcome(**told))
+        return cls(tuple(failing), tuple(data["passing"]))
 
 
 def find_reproduction(report: TestReport, issue: str, root: Path) -> Reproduction:

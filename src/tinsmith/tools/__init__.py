@@ -1,11 +1,16 @@
 """What the model may do: search, read, edit, run, finish, and the domain of every argument."""
 
+from tinsmith.tools.domains import Choices
 from tinsmith.tools.files import Files, Refused
 from tinsmith.tools.line_edits import candidate_edits
 from tinsmith.tools.listing import Excerpt, numbered, shown
+from tinsmith.tools.outputs import Outputs
+from tinsmith.tools.places import Missed
+from tinsmith.tools.results import Observation, Shell, ShellResult
 from tinsmith.tools.shown_lines import ShownLines
 from tinsmith.tools.specs import EDIT, FINISH, READ, RUN, SEARCH, TOOLS
-from tinsmith.tools.toolbox import Choices, Missed, Observation, Shell, Toolbox, clipped
+from tinsmith.tools.test_digest import describe, failure_text
+from tinsmith.tools.toolbox import Toolbox
 
 __all__ = [
     "EDIT",
@@ -19,12 +24,15 @@ __all__ = [
     "Files",
     "Missed",
     "Observation",
+    "Outputs",
     "Refused",
     "Shell",
+    "ShellResult",
     "ShownLines",
     "Toolbox",
     "candidate_edits",
-    "clipped",
+    "describe",
+    "failure_text",
     "numbered",
     "shown",
 ]

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tinsmith.tools.files import Refused
@@ -20,25 +21,35 @@ try:
 except (re.error, OverflowError, RecursionError) as error:
     print(json.dumps({"error": str(error)}))
     raise SystemExit
-hits = []
+hits, counts = [], []
 for path in order["paths"]:
     with open(os.path.join(order["root"], path), encoding="utf-8", errors="replace", newline="") as file:
         lines = file.read().split("\\n")
+    count = 0
     for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
-        line = line.removesuffix("\\r")
-        if pattern.search(line):
-            hits.append((path, number, line))
-            if len(hits) == order["limit"]:
-                break
-    if len(hits) == order["limit"]:
-        break
-print(json.dumps({"hits": hits}))
+        if pattern.search(line.removesuffix("\\r")):
+            count += 1
+            if len(hits) < order["limit"]:
+                hits.append((path, number))
+    if count:
+        counts.append((path, count))
+print(json.dumps({"hits": hits, "counts": counts}))
 """
 
 
-def find(root: Path, paths: Sequence[str], pattern: str, limit: int) -> list[tuple[str, int, str]]:
-    """The first `limit` lines that match, as (path, 1-based number, line). Raises Refused for a pattern that is none or
-    that does not end in time."""
+@dataclass(frozen=True)
+class Found:
+    """`hits` are the first lines that match, as (path, 1-based number); `counts` all that do, by path."""
+
+    hits: list[tuple[str, int]]
+    counts: dict[str, int]
+
+
+def find(root: Path, paths: Sequence[str], pattern: str, limit: int) -> Found:
+    """The lines that match, `limit` of them by number.
+
+    Raises Refused for a pattern that is none or that does not end in time.
+    """
     order = json.dumps({"root": str(root), "paths": list(paths), "pattern": pattern, "limit": limit})
     try:
         done = subprocess.run(
@@ -58,4 +69,7 @@ def find(root: Path, paths: Sequence[str], pattern: str, limit: int) -> list[tup
         raise Refused("The search failed; use a simpler pattern.") from error
     if "error" in answer:
         raise Refused(f"The pattern is not a regular expression: {answer['error']}.")
-    return [(str(path), int(number), str(line)) for path, number, line in answer["hits"]]
+    return Found(
+        [(str(path), int(number)) for path, number in answer["hits"]],
+        {str(path): int(count) for path, count in answer["counts"]},
+    )

@@ -6,7 +6,7 @@ _PATH = Parameter("path", "string", "file, from the repository's root")
 
 SEARCH = ToolSpec(
     "search",
-    "Find a regular expression in the repository; answers path:line: text.",
+    "Find a regular expression in the repository; answers files with the lines that match.",
     (
         Parameter("pattern", "string"),
         Parameter("path", "string", "file or directory to search in", required=False),
@@ -14,7 +14,7 @@ SEARCH = ToolSpec(
 )
 READ = ToolSpec(
     "read",
-    "Show lines of a file with their numbers.",
+    "Show lines of a file with their numbers (every fifth, where they are many), or of an output:N.",
     (_PATH, Parameter("start", "integer", "first line"), Parameter("end", "integer", "last line")),
 )
 EDIT = ToolSpec(

@@ -2,82 +2,119 @@
 
 `choices` is what makes a call valid before it is decoded: paths are files that exist, line ranges are ones
 that were shown and have not changed, `old` is a line that occurs once. `execute` checks again, for engines
-that decode without grammars.
+that decode without grammars. What it answers has no secret in it and at most as many tokens as it is given;
+the rest of a long output lies behind a handle.
 """
 
-import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from tinsmith.dialects import Call, Domain, FreeText, OneOfValues, ToolSpec
+from tinsmith.events import redact
+from tinsmith.tools.domains import MAX_STARTS, Choices, one_of, starts, unique_lines, with_directories
 from tinsmith.tools.files import Files, Refused
-from tinsmith.tools.listing import Excerpt, numbered
+from tinsmith.tools.listing import Excerpt
+from tinsmith.tools.outputs import Outputs
+from tinsmith.tools.places import Missed, edit_range, line_range
+from tinsmith.tools.recent_places import RecentPlaces
 from tinsmith.tools.regex_search import find
-from tinsmith.tools.shown_lines import ShownLines, runs
+from tinsmith.tools.results import Observation, Shell
+from tinsmith.tools.room import Room
+from tinsmith.tools.shown_lines import ShownLines, line_hash, runs
 from tinsmith.tools.specs import EDIT, FINISH, READ, RUN, SEARCH, TOOLS
+from tinsmith.tools.test_digest import Digest, digest, tells
+from tinsmith.tools.views import View, file_view, hits_view, output_text, output_view, report_text
+from tinsmith.workspace import TestReport
 
 MAX_READ_LINES = 200
 MAX_EDIT_LINES = 60
 MAX_HITS = 50
-MAX_LINE = 200
-"""Characters of a line that a search shows; only a line that was shown whole counts as shown."""
-MAX_OUTPUT = 6_000
-"""Characters of a command's output that are shown; what is longer keeps its head and its tail."""
-MAX_READ = 12_000
-"""Characters of a file that one `read` shows."""
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What a call led to.
-
-    `refused`: nothing was done, and the text says why. `edited`: the copy changed by an edit. `missed`: the
-    call named a place that is not there.
-    """
-
-    text: str
-    kind: Literal["done", "refused"] = "done"
-    edited: bool = False
-    missed: bool = False
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What may follow in a call: the arguments that may come next, with their domains; whether it may end."""
-
-    options: Mapping[str, Domain]
-    may_close: bool = False
-
-
-class Shell(Protocol):
-    """Runs a command of the model's in the sandbox."""
-
-    def __call__(self, command: str) -> tuple[int, str]: ...
+MAX_READ = 3_000
+"""Tokens of a file or an output that one `read` shows."""
+MAX_SEARCH = 1_000
+"""Tokens of one search."""
+MAX_OUTPUT = 1_500
+"""Tokens of a command's output that is shown whole."""
+MAX_CLIPPED = 400
+"""Tokens of one that is longer, and of a digest of tests."""
+MAX_FAILURES = 40
+"""Failing tests that are remembered as described in the window."""
 
 
 class Toolbox:
-    """The tools over one private copy. `free_tokens` bounds each free value."""
+    """The tools over one private copy.
+
+    `count` says how many tokens a text has, `free_tokens` bounds each free value. Without `outputs` what is
+    left out of an output is gone.
+    """
 
     specs: Sequence[ToolSpec] = TOOLS
 
-    def __init__(self, files: Files, shell: Shell, *, free_tokens: int = 512) -> None:
+    def __init__(
+        self,
+        files: Files,
+        shell: Shell,
+        *,
+        count: Callable[[str], int],
+        free_tokens: int = 512,
+        outputs: Outputs | None = None,
+    ) -> None:
         self.files = files
         self.shown = ShownLines()
         self._shell = shell
+        self._count = count
         self._free_tokens = free_tokens
+        self._outputs = outputs
+        self._recent = RecentPlaces()
+        self._answered: tuple[str, int, int] | None = None
+        self._named: list[tuple[str, int]] = []
+        self._failures: list[str] = []
 
     def show(self, excerpt: Excerpt) -> None:
-        """Counts an excerpt that the brief contains as shown."""
-        self.shown.show(excerpt.path, excerpt.first, excerpt.lines)
+        """Counts an excerpt that stands in the window as shown, but for the lines with a secret."""
+        safe = _redacted(excerpt.lines)
+        readable = self._readable(excerpt.path)
+        for number, (line, shown) in enumerate(zip(excerpt.lines, safe, strict=True), excerpt.first):
+            if line == shown and (number > len(readable) or readable[number - 1] is not None):
+                self.shown.show(excerpt.path, number, [line])
+
+    def forget(self) -> None:
+        """Nothing is in the window any more, but for what `show` is given next."""
+        self.shown = ShownLines()
+        self._answered = None
+        self._failures = []
+
+    def recent_excerpts(self) -> list[Excerpt]:
+        """The lines last read and edited as they stand now, without secrets, the latest last."""
+        return self._recent.excerpts(self._readable)
+
+    def state(self) -> dict[str, Any]:
+        """What the toolbox knows beside the files, as JSON."""
+        return {
+            "shown": self.shown.state(),
+            "answered": list(self._answered) if self._answered else None,
+            "recent": self._recent.state(),
+            "named": [list(place) for place in self._named],
+            "failures": list(self._failures),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes back to what `state` gave."""
+        self.shown = ShownLines.from_state(state["shown"])
+        answered = state["answered"]
+        self._answered = (answered[0], answered[1], answered[2]) if answered else None
+        self._recent = RecentPlaces.from_state(state["recent"])
+        self._named = [(path, number) for path, number in state["named"]]
+        self._failures = list(state["failures"])
 
     def available(self) -> list[str]:
-        """The tools that can be called now: `edit` only once something is shown, `read` only with files."""
+        """The tools that can be called now: `edit` only where a shown line is still so, `read` only with files."""
         can_edit = any(self._editable(path) for path in self.shown.paths())
         return [
             spec.name
             for spec in self.specs
-            if (spec is not EDIT or can_edit) and (spec is not READ or self.files.paths())
+            if (spec is not EDIT or can_edit) and (spec is not READ or can_edit or self._openable())
         ]
 
     def choices(self, tool: str, given: Mapping[str, str]) -> Choices:
@@ -100,38 +137,52 @@ class Toolbox:
             case _:
                 raise KeyError(tool)
 
-    def execute(self, call: Call) -> Observation:
-        """Does what `call` says, `finish` apart (it is the gate's). Never raises for what the model asked."""
+    def execute(self, call: Call, budget: int) -> Observation:
+        """Does what `call` says, `finish` apart (it is the gate's). The answer has at most `budget` tokens.
+
+        Never raises for what the model asked.
+        """
+        room = Room(budget, self._count)
         try:
-            match call.tool:
-                case SEARCH.name:
-                    return self._search(call.arguments)
-                case READ.name:
-                    return self._read(call.arguments)
-                case EDIT.name:
-                    return self._edit(call.arguments)
-                case RUN.name:
-                    code, output = self._shell(call.arguments.get("command", ""))
-                    return Observation(f"exit code {code}\n{clipped(output)}")
-                case _:
-                    raise Refused(f"There is no tool {call.tool}.")
+            observation = self._do(call, room)
         except Refused as refusal:
-            return Observation(str(refusal), "refused", missed=isinstance(refusal, Missed))
+            observation = Observation(str(refusal), "refused", missed=isinstance(refusal, Missed))
+        # Before the cut, since half a secret is no longer known as one; after it, as it was counted.
+        return replace(observation, text=redact(room.cut(redact(observation.text))))
+
+    def _do(self, call: Call, room: Room) -> Observation:
+        if call.tool != READ.name:
+            self._answered = None
+        match call.tool:
+            case SEARCH.name:
+                return self._search(call.arguments, room.at_most(MAX_SEARCH))
+            case READ.name:
+                return self._read(call.arguments, room.at_most(MAX_READ))
+            case EDIT.name:
+                return self._edit(call.arguments)
+            case RUN.name:
+                return Observation(self._run(call.arguments.get("command", ""), room))
+            case _:
+                raise Refused(f"There is no tool {call.tool}.")
+
+    def _openable(self) -> list[str]:
+        return self.files.paths() + (self._outputs.handles() if self._outputs else [])
 
     def _searchable(self) -> list[str]:
-        paths = self.files.paths()
-        directories = {path.rsplit("/", depth)[0] for path in paths for depth in range(1, path.count("/") + 1)}
-        return sorted({*paths, *directories})
+        return with_directories(self.files.paths()) + (self._outputs.handles() if self._outputs else [])
 
     def _read_choices(self, given: Mapping[str, str]) -> Choices:
         if "path" not in given:
-            return Choices({"path": OneOfValues(tuple(self.files.paths()))})
-        count = len(self.files.lines(given["path"]))
+            return Choices({"path": OneOfValues(tuple(self._openable()))})
+        path = given["path"]
+        outputs = self._output(path)
+        count = outputs.length(path) if outputs else len(self.files.lines(path))
         if "start" not in given:
-            return Choices({"start": _numbers(1, count)})
+            named = (number for name, number in self._named if name == path)
+            return Choices({"start": one_of(starts(count, named))})
         if "end" not in given:
             start = int(given["start"])
-            return Choices({"end": _numbers(start, min(count, start + MAX_READ_LINES - 1))})
+            return Choices({"end": one_of(range(start, min(count, start + MAX_READ_LINES - 1) + 1))})
         return Choices({}, may_close=True)
 
     def _edit_choices(self, given: Mapping[str, str]) -> Choices:
@@ -141,14 +192,14 @@ class Toolbox:
             return Choices({}, may_close=True)
         editable = self._editable(given["path"])
         if "start" not in given and "old" not in given:
-            options: dict[str, Domain] = {"start": _values(editable)}
-            if unique := self._unique_lines(given["path"], editable):
+            options: dict[str, Domain] = {"start": one_of(editable)}
+            if unique := unique_lines(self.files.lines(given["path"]), editable):
                 options["old"] = OneOfValues(tuple(unique))
             return Choices(options)
         if "start" in given and "end" not in given:
             start = int(given["start"])
             last = next(last for first, last in runs(editable) if first <= start <= last)
-            return Choices({"end": _numbers(start, min(last, start + MAX_EDIT_LINES - 1))})
+            return Choices({"end": one_of(range(start, min(last, start + MAX_EDIT_LINES - 1) + 1))})
         return Choices({"new": FreeText(self._free_tokens)})
 
     def _editable(self, path: str) -> list[int]:
@@ -157,48 +208,112 @@ class Toolbox:
         except Refused:
             return []
 
-    def _unique_lines(self, path: str, editable: Sequence[int]) -> list[str]:
-        text = "\n".join(lines := self.files.lines(path))
-        shown = (lines[number - 1] for number in editable)
-        return sorted({line for line in shown if _can_be_old(line) and text.count(line) == 1})
+    def _output(self, path: str) -> Outputs | None:
+        """Where `path` is a handle, what opens it."""
+        outputs = self._outputs
+        return outputs if outputs is not None and outputs.file(path) is not None else None
 
-    def _search(self, given: Mapping[str, str]) -> Observation:
-        below = given.get("path", "").removeprefix("./").rstrip("/")
+    def _readable(self, path: str) -> list[str | None]:
+        """The lines of a file, None for one that holds a secret; nothing where there is no such file."""
+        try:
+            lines = self.files.lines(path)
+        except Refused:
+            return []
+        return [line if line == safe else None for line, safe in zip(lines, _redacted(lines), strict=True)]
+
+    def _search(self, given: Mapping[str, str], room: Room) -> Observation:
+        below, pattern = given.get("path", "").removeprefix("./").rstrip("/"), given.get("pattern", "")
+        if outputs := self._output(below):
+            name = str(outputs.file(below))
+            found = find(outputs.directory, [name], pattern, MAX_HITS)
+            lines = outputs.lines(below)
+            hits = [(below, number, lines[number - 1]) for _, number in found.hits]
+            view = hits_view(hits, {below: found.counts.get(name, 0)}, room)
+            return Observation(view.text or "No line matches.")
         paths = [p for p in self.files.paths() if below in ("", ".", p) or p.startswith(below + "/")]
         if not paths and below:
             raise Missed(f"There is no file under {below}.")
-        hits: list[str] = []
-        for path, number, _ in find(self.files.root, paths, given.get("pattern", ""), MAX_HITS):
-            line = self.files.lines(path)[number - 1]
-            if len(line) <= MAX_LINE:
-                self.shown.show(path, number, [line])
-            hits.append(f"{path}:{number}: {line[:MAX_LINE]}")
-        if len(hits) == MAX_HITS:
-            hits.append(f"Only the first {MAX_HITS} lines are listed.")
-        return Observation("\n".join(hits) or "No line matches.")
+        found = find(self.files.root, paths, pattern, MAX_HITS)
+        actual = {path: self.files.lines(path) for path, _ in found.hits}
+        safe = {path: _redacted(lines) for path, lines in actual.items()}
+        view = hits_view([(path, n, safe[path][n - 1]) for path, n in found.hits], found.counts, room)
+        self._see(view, actual, safe)
+        for path, number in found.hits:
+            self._name(path, number, len(actual[path]))
+        return Observation(view.text or "No line matches.")
 
-    def _read(self, given: Mapping[str, str]) -> Observation:
-        path, lines = given["path"], self.files.lines(given["path"])
-        start, end = _range(given, len(lines))
+    def _read(self, given: Mapping[str, str], room: Room) -> Observation:
+        path = given["path"]
+        if outputs := self._output(path):
+            lines = outputs.lines(path)
+            start, end = line_range(given, len(lines))
+            return Observation(output_view(path, lines, start, min(end, start + MAX_READ_LINES - 1), room))
+        lines = self.files.lines(path)
+        start, end = line_range(given, len(lines))
         end = min(end, start + MAX_READ_LINES - 1)
-        part = _fitting(lines[start - 1 : end], MAX_READ)
-        text = f"{path} has {len(lines)} lines\n{numbered(start, part)}"
-        if not part:
-            head = f"{start}\t{lines[start - 1][:MAX_READ]}"
-            return Observation(f"{text}{head}\nThe rest of the line is left out.")
-        self.shown.show(path, start, part)
-        if start + len(part) <= end:
-            text += f"\nLines {start + len(part)} to {end} are left out."
-        return Observation(text)
+        asked = (path, start, end)
+        # Said once; asked the very same again in a row, it may be lost in the middle of the window.
+        known = self.shown.listed(path, lines) if asked != self._answered else ()
+        safe = _redacted(lines)
+        view = file_view(path, safe, start, end, known, room)
+        self._answered = asked if view.elided else None
+        self._see(view, {path: lines}, {path: safe})
+        self._recent.read(path, start, end)
+        return Observation(view.text)
+
+    def _see(self, view: View, actual: Mapping[str, Sequence[str]], safe: Mapping[str, Sequence[str]]) -> None:
+        """Counts the lines of a view as shown that stand in it as they are, secrets redacted once more."""
+        visible = set(redact(view.text).split("\n"))
+        for (path, number), entry in view.lines.items():
+            line = actual[path][number - 1]
+            if entry in visible and line == safe[path][number - 1]:
+                self.shown.show(path, number, [line])
+
+    def _name(self, path: str, number: int, count: int) -> None:
+        """Of a long file, a read may begin at a line that was named."""
+        if count > MAX_STARTS and (path, number) not in self._named:
+            self._named = [*self._named, (path, number)][-4 * MAX_HITS :]
+
+    def _run(self, command: str, room: Room) -> str:
+        result = self._shell(command)
+        head, output = f"exit code {result.code}", redact(result.output).rstrip("\n")
+        keep = self._outputs.keep if self._outputs is not None else None
+        clipped = room.at_most(MAX_CLIPPED)
+        if (report := result.report) is not None and tells(report):
+            return self._digested(head, output, report, keep, clipped)
+        return output_text(head, output, keep, room.at_most(MAX_OUTPUT), clipped)
+
+    def _digested(
+        self, head: str, output: str, report: TestReport, keep: Callable[[str], str] | None, room: Room
+    ) -> str:
+        def is_known(text: str) -> bool:
+            return line_hash(text) in self._failures
+
+        def digested(described: int) -> Digest:
+            return digest(report, self._source, is_known, described)
+
+        view = report_text(head, output, digested, keep, room)
+        self._failures = [*self._failures, *map(line_hash, view.described)][-MAX_FAILURES:]
+        return view.text
+
+    def _source(self, path: str, number: int) -> str:
+        """A line of a file for a digest of tests; nothing where there is none or it holds a secret."""
+        readable = self._readable(path)
+        if not 1 <= number <= len(readable):
+            return ""
+        self._name(path, number, len(readable))
+        return readable[number - 1] or ""
 
     def _edit(self, given: Mapping[str, str]) -> Observation:
         path, new = given["path"], given.get("new", "")
+        if Outputs.is_handle(path):
+            raise Refused(f"{path} is what a command printed; it is read and not edited.")
         if "start" not in given and "old" not in given:
             self.files.create(path, new)
-            self.shown.show(path, 1, self.files.lines(path))
+            self.shown.replaced(path, 1, 0, self.files.lines(path))
             return Observation(f"Created {path}.", edited=True)
         lines = self.files.lines(path)
-        start, end = self._place(path, lines, given)
+        start, end = edit_range(path, lines, [line or "" for line in self._readable(path)], given)
         valid = set(self._editable(path))
         if stale := [number for number in range(start, end + 1) if number not in valid]:
             raise Missed(f"Line {stale[0]} of {path} was not shown or has changed since; read it first.")
@@ -206,83 +321,18 @@ class Toolbox:
         replacement = new.split("\n") if new else []
         if replacement == lines[start - 1 : end]:
             raise Refused("The edit changes nothing.")
-        self.shown.replaced(path, start, end, self.files.replace(path, start, end, replacement))
-        return Observation(f"Edited {path}, lines {start} to {end}.", edited=True)
-
-    def _place(self, path: str, lines: Sequence[str], given: Mapping[str, str]) -> tuple[int, int]:
-        """The line range that the arguments name; where range and `old` are both given they must agree."""
-        found: tuple[int, int] | None = None
-        if "end" in given and "start" not in given:
-            raise Missed("end is given without start.")
-        if "old" in given:
-            old = given["old"].split("\n")
-            places = [
-                (at + 1, at + len(old))
-                for at in range(len(lines) - len(old) + 1)
-                if list(lines[at : at + len(old)]) == old
-            ]
-            if len(places) != 1:
-                raise Missed(_nearest(path, lines, old, len(places)))
-            found = places[0]
-        if "start" in given:
-            named = _range(given, len(lines))
-            if found is not None and found != named:
-                places = f"{found[0]} to {found[1]}", f"{named[0]} to {named[1]}"
-                raise Missed(f"old is at lines {places[0]} of {path}, not at {places[1]}.")
-            found = named
-        assert found is not None
-        return found
+        written = self.files.replace(path, start, end, replacement)
+        self.shown.replaced(path, start, end, written)
+        self._recent.edited(path, start, end, len(written))
+        return Observation(f"Edited {path}, lines {start} to {end}{_became(start, end, len(written))}.", edited=True)
 
 
-class Missed(Refused):
-    """The call named a place that is not there."""
+def _became(start: int, end: int, count: int) -> str:
+    if count == end - start + 1:
+        return ""
+    return f" became {start} to {start + count - 1}" if count else " were removed"
 
 
-def clipped(text: str, limit: int = MAX_OUTPUT) -> str:
-    """`text` with its middle left out where it is longer than `limit` characters."""
-    if len(text) <= limit:
-        return text
-    head, tail = text[: limit // 3], text[len(text) - 2 * limit // 3 :]
-    return f"{head}\n[{len(text) - limit} characters left out]\n{tail}"
-
-
-def _range(given: Mapping[str, str], count: int) -> tuple[int, int]:
-    try:
-        start = int(given["start"])
-        end = int(given.get("end", given["start"]))
-    except ValueError as error:
-        raise Missed("start and end are line numbers.") from error
-    if not 1 <= start <= end <= count:
-        raise Missed(f"Lines {start} to {end} are not a range of a file of {count} lines.")
-    return start, end
-
-
-def _can_be_old(line: str) -> bool:
-    """Whether the line says something and is worth writing out to name its place."""
-    return bool(line.strip()) and len(line) <= MAX_LINE
-
-
-def _fitting(lines: Sequence[str], budget: int) -> Sequence[str]:
-    """As many of `lines` from the first as have `budget` characters between them."""
-    for count, line in enumerate(lines):
-        budget -= len(line) + 1
-        if budget < 0:
-            return lines[:count]
-    return lines
-
-
-def _nearest(path: str, lines: Sequence[str], old: Sequence[str], count: int) -> str:
-    if count > 1:
-        return f"old occurs {count} times in {path}; give line numbers."
-    close = difflib.get_close_matches(old[0], lines, n=3, cutoff=0.5)
-    places = [f"{lines.index(line) + 1}\t{line}" for line in close]
-    nearest = "\nNearest:\n" + "\n".join(places) if places else ""
-    return f"old does not occur in {path} as whole lines.{nearest}"
-
-
-def _numbers(first: int, last: int) -> OneOfValues:
-    return OneOfValues(tuple(str(number) for number in range(first, last + 1)))
-
-
-def _values(numbers: Sequence[int]) -> OneOfValues:
-    return OneOfValues(tuple(map(str, numbers)))
+def _redacted(lines: Sequence[str]) -> list[str]:
+    """The lines of a text with its secrets redacted; a key that spans lines is known only from all of them."""
+    return redact("\n".join(lines)).split("\n")

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from tinsmith.workspace.attack_table import AuditRow, audit
     from tinsmith.workspace.checkout import Checkout, Fingerprint, fingerprint, open_checkout
     from tinsmith.workspace.copy import Workspace
-    from tinsmith.workspace.deliver import apply_patch, commit_branch, slug
+    from tinsmith.workspace.deliver import apply_patch, branch_commit, commit_branch, slug
     from tinsmith.workspace.interpreter import find_python
     from tinsmith.workspace.limits import Limits
     from tinsmith.workspace.machine_checks import checks
     from tinsmith.workspace.patch import Patch, PatchedFile, parse_patch
     from tinsmith.workspace.sandbox import Completed, Sandbox
-    from tinsmith.workspace.test_runner import Frame, TestOutcome, TestReport, TestRunner
+    from tinsmith.workspace.terminal_text import Capture
+    from tinsmith.workspace.test_runner import SESSION, Frame, TestOutcome, TestReport, TestRunner, run_reported
 
 _HOME = {
     "AuditRow": "attack_table",
@@ -35,6 +36,7 @@ _HOME = {
     "checks": "machine_checks",
     "Workspace": "copy",
     "apply_patch": "deliver",
+    "branch_commit": "deliver",
     "commit_branch": "deliver",
     "slug": "deliver",
     "find_python": "interpreter",
@@ -44,14 +46,19 @@ _HOME = {
     "parse_patch": "patch",
     "Completed": "sandbox",
     "Sandbox": "sandbox",
+    "Capture": "terminal_text",
     "Frame": "test_runner",
+    "SESSION": "test_runner",
     "TestOutcome": "test_runner",
     "TestReport": "test_runner",
     "TestRunner": "test_runner",
+    "run_reported": "test_runner",
 }
 
 __all__ = [
+    "SESSION",
     "AuditRow",
+    "Capture",
     "Checkout",
     "Completed",
     "Fingerprint",
@@ -66,12 +73,14 @@ __all__ = [
     "Workspace",
     "apply_patch",
     "audit",
+    "branch_commit",
     "checks",
     "commit_branch",
     "find_python",
     "fingerprint",
     "open_checkout",
     "parse_patch",
+    "run_reported",
     "slug",
 ]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,23 +64,40 @@ class Fingerprint:
 def open_checkout(repo: Path) -> Checkout:
     """The checkout that `repo` lies in.
 
-    Raises InputError `not_a_repository`, `bare_repository`, `unsafe_location`.
+    Raises InputError `not_a_repository`, `bare_repository`, `unreadable_repository`, `unsafe_location`.
     """
-    if not repo.is_dir():
+    if not os.path.isdir(repo):
         raise InputError("not_a_repository", f"{repo} is not a directory", "Name a directory inside a git checkout.")
+    if not os.access(repo, os.R_OK | os.X_OK):
+        raise InputError("unreadable_repository", f"you may not read {repo}", "Make it readable to you.")
     questions = ["--is-bare-repository", "--is-inside-work-tree", "--absolute-git-dir"]
     answer = run_git(["rev-parse", *questions], cwd=repo)
     if answer.returncode != 0:
+        words = answer.stderr.decode(errors="replace").strip()
+        if "not a git repository (or any" not in words:
+            raise InputError("unreadable_repository", f"git cannot read {repo}: {words}", "Try `git status` there.")
         raise InputError(
             "not_a_repository",
             f"{repo} is not in a git repository",
             "Name a git checkout, or make one: git init && git add -A && git commit -m start",
         )
-    bare, inside, git_dir = os.fsdecode(answer.stdout).rstrip("\n").split("\n", 2)
+    bare, inside, git_dir = os.fsdecode(answer.stdout).removesuffix("\n").split("\n", 2)
     top = run_git(["rev-parse", "--show-toplevel"], cwd=repo)
-    if bare == "true" or inside != "true" or top.returncode != 0:
-        raise InputError("bare_repository", f"{repo} has no work tree", "Name a checkout, not a bare repository.")
-    place = Path(os.fsdecode(top.stdout).rstrip("\n")).resolve()
+    if bare == "true":
+        remedy = f"Make a checkout of it and name that: git clone {shlex.quote(str(repo))} work"
+        raise InputError("bare_repository", f"{repo} is a bare repository, without files", remedy)
+    if inside != "true" or top.returncode != 0:
+        raise InputError(
+            "bare_repository", f"{repo} has no work tree: it is git's own directory", "Name the checkout itself."
+        )
+    place = Path(os.fsdecode(top.stdout).removesuffix("\n")).resolve()
+    home = os.environ.get("HOME", "")
+    if os.path.isabs(home) and Path(home).resolve().is_relative_to(place):
+        raise InputError(
+            "unsafe_location",
+            f"the checkout {place} holds your home directory, all of which would be copied",
+            "Name a repository of its own: run git init in the project's directory.",
+        )
     if str(place) in _SYSTEM_PLACES:
         raise InputError(
             "unsafe_location",

@@ -12,9 +12,10 @@ to tests and never part of a patch.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tinsmith.errors import InputError
 from tinsmith.workspace.checkout import Checkout, open_checkout
@@ -22,7 +23,7 @@ from tinsmith.workspace.copy_in import copy_files
 from tinsmith.workspace.git import person_setting
 from tinsmith.workspace.ignore_rules import IgnoreRules
 from tinsmith.workspace.interpreter import Interpreter, find_python, inspect_python
-from tinsmith.workspace.object_store import Entries, ObjectStore
+from tinsmith.workspace.object_store import FILE, SYMLINK, Entries, ObjectStore
 from tinsmith.workspace.sandbox import Bind, Completed, Sandbox
 from tinsmith.workspace.tree import (
     TreeScanner,
@@ -49,6 +50,13 @@ class _State:
     extras: str
     inner: list[str]
     excludes_file: str
+
+
+class TreeFile(NamedTuple):
+    """A file of a snapshot; of a symlink the content is its target."""
+
+    is_symlink: bool
+    content: bytes
 
 
 class Workspace:
@@ -80,11 +88,15 @@ class Workspace:
         return self.interpreter.path
 
     @classmethod
-    def create(cls, repo: Path, directory: Path, *, python: Path | None = None) -> "Workspace":
+    def create(
+        cls, repo: Path, directory: Path, *, python: Path | None = None, leave_out: Sequence[Path] = ()
+    ) -> "Workspace":
         """Copy the checkout that `repo` lies in to `directory`, which must not exist or be empty.
 
-        The checkout is only read.  Raises InputError `not_a_repository`, `bare_repository`,
-        `unsafe_location`, `python_unusable`, `workspace_exists`.
+        The checkout is only read.  Not copied are `directory` and the places of `leave_out` (the state
+        directory) where they lie in the checkout, and the interpreter's environment, which is mounted.
+
+        Raises InputError as `open_checkout` does, `unreadable_file`, `python_unusable`, `workspace_exists`.
         """
         checkout = open_checkout(repo)
         directory = directory.absolute()
@@ -101,7 +113,10 @@ class Workspace:
         excludes.parent.mkdir(exist_ok=True)
         if (person := checkout.git_dir / "info" / "exclude").is_file():
             excludes.write_bytes(person.read_bytes())
-        base, extras, inner = copy_files(checkout.top, directory / "tree", store)
+        apart = (place.resolve() for place in (directory, *leave_out))
+        inside = {str(place.relative_to(checkout.top)) for place in apart if checkout.top in place.parents}
+        inside |= _mount_points(interpreter, checkout.top)
+        base, extras, inner = copy_files(checkout.top, directory / "tree", store, inside)
         IgnoreRules.write(directory / "rules", store, base)
         named = person_setting("core.excludesFile", checkout.top)
         state = _State(
@@ -114,6 +129,7 @@ class Workspace:
             inner=inner,
             excludes_file=os.path.expanduser(named) if named else "",
         )
+        store.sync()
         write_regular(directory / "workspace.json", json.dumps(asdict(state)).encode(), 0o644)
         return cls(directory, state, store, interpreter)
 
@@ -131,7 +147,9 @@ class Workspace:
     def snapshot(self) -> str:
         """The id of the tree as it stands: everything but ignored files, extras and `.git`."""
         entries = self._scan()
-        return self._store.write_tree({p: e for p, e in entries.items() if not self._is_extra(p)})
+        tree = self._store.write_tree({p: e for p, e in entries.items() if not self._is_extra(p)})
+        self._store.sync()
+        return tree
 
     def restore(self, tree: str) -> None:
         """Put the copy back to a snapshot; what commands left behind, ignored or not, is removed."""
@@ -144,6 +162,37 @@ class Workspace:
     def paths(self, tree: str) -> tuple[str, ...]:
         """Every path of a snapshot, sorted."""
         return tuple(sorted(self._store.read_tree(tree)))
+
+    def changed(self, tree: str) -> dict[str, tuple[TreeFile | None, TreeFile | None]]:
+        """{path: (before, after)} of what a snapshot changes in the base; None where there is no such file."""
+        before, after = self._store.read_tree(self.base), self._store.read_tree(tree)
+
+        def read(entry: tuple[int, str] | None) -> TreeFile | None:
+            return TreeFile(entry[0] == SYMLINK, self._store.read(entry[1])) if entry else None
+
+        paths = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+        return {path: (read(before.get(path)), read(after.get(path))) for path in paths}
+
+    def read_base(self, path: str) -> bytes | None:
+        """A file as the checkout had it; None where it had none."""
+        entry = self._store.read_tree(self.base).get(path)
+        return self._store.read(entry[1]) if entry else None
+
+    def compose(self, tree: str, from_base: Callable[[str], bool], files: Mapping[str, bytes]) -> str:
+        """A snapshot like `tree`, but what `from_base` names is as the base has it (or is not there).
+
+        `files` are written on top. What `tree` put in the way of either, as a file where a directory
+        belongs, is left out.
+        """
+        kept = {path: entry for path, entry in self._store.read_tree(self.base).items() if from_base(path)}
+        kept.update({path: (FILE, self._store.write_blob(content)) for path, content in files.items()})
+        directories = {parent for path in kept for parent in _parents_of(path)}
+        entries = {
+            path: entry
+            for path, entry in self._store.read_tree(tree).items()
+            if not from_base(path) and path not in directories and kept.keys().isdisjoint(_parents_of(path))
+        }
+        return self._store.write_tree({**entries, **kept})
 
     def clean_copy(self, tree: str) -> "Workspace":
         """A second copy of a snapshot, at the same path inside, untouched by what ran in this one."""
@@ -163,6 +212,12 @@ class Workspace:
     def discard(self) -> None:
         """Delete this copy's files."""
         remove(self.directory)
+
+    @staticmethod
+    def remove(directory: Path) -> None:
+        """Delete a copy that may not be whole, as after a kill; nothing where there is none."""
+        if directory.exists():
+            remove(directory)
 
     def read_file(self, path: str) -> bytes:
         """A file of the copy by its relative path; symlinks are followed inside the copy only.
@@ -237,6 +292,13 @@ class Workspace:
 
     def _is_extra(self, path: str) -> bool:
         return path in self._extras or path.startswith(self._inner)
+
+
+def _parents_of(path: str) -> Iterator[str]:
+    """Every directory above `path`, the top left out."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def _make_mount_point(place: Path, *, is_directory: bool) -> None:

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+import stat
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tinsmith.errors import InputError
@@ -14,64 +15,103 @@ _NOT_SOURCE = {"node_modules", "build", "dist", "site-packages", "__pycache__"}
 _NEEDED_ENDINGS = (".py", ".pyi", ".so", ".pyd", ".egg-link")
 
 
-def copy_files(top: Path, tree: Path, store: ObjectStore) -> tuple[Entries, Entries, list[str]]:
-    """Copy what is needed; returns the files that count, the extras, and the inner repositories."""
+def copy_files(
+    top: Path, tree: Path, store: ObjectStore, leave_out: Collection[str] = ()
+) -> tuple[Entries, Entries, list[str]]:
+    """Copy what is needed; returns the files that count, the extras, and the inner repositories.
+
+    What lies at or below a path of `leave_out` (relative to the top) is neither copied nor part of a patch.
+    Raises InputError `unreadable_file` for a file that git knows, or would add, and that may not be read.
+    """
     listing = list_files(top)
     base: Entries = {}
     extras: Entries = {}
-    real_parents: dict[str, bool] = {"": True}
-    # An untracked `.env` is a secret far more often than a source.
-    untracked = [path for path in listing.untracked if path.rpartition("/")[2] != ".env"]
-    for path in (*listing.tracked, *untracked):
-        _copy_one(top, tree, path, store, base, real_parents)
+    copier = _Copier(top, tree, store, frozenset(leave_out))
+    for path in listing.tracked:
+        copier.copy(path, base)
+    for path in listing.untracked:
+        # An untracked `.env` is a secret far more often than a source.
+        if path.rpartition("/")[2] != ".env" and not copier.is_in_environment(path):
+            copier.copy(path, base)
     for path in listing.ignored:
-        for needed in _needed(top, path):
-            _copy_one(top, tree, needed, store, extras, real_parents)
+        if not copier.is_left_out(path.rstrip("/")):
+            for needed in _needed(top, path):
+                copier.copy(needed, extras, optional=True)
     inner = list(listing.inner)
-    for repository in listing.inner:
-        if (top / repository / ".git").exists() and not (top / repository).is_symlink():
-            for path in list_files(top / repository).tracked:
-                _copy_one(top, tree, f"{repository}/{path}", store, extras, real_parents)
+    for repository in inner:  # grows: a submodule may have submodules
+        if copier.is_left_out(repository) or not copier.is_real(repository):
+            continue
+        if (top / repository / ".git").exists():
+            below = list_files(top / repository)
+            for path in below.tracked:
+                copier.copy(f"{repository}/{path}", extras, optional=True)
+            inner += [f"{repository}/{path}" for path in below.inner]
     return base, extras, inner
 
 
-def _copy_one(
-    top: Path, tree: Path, path: str, store: ObjectStore, entries: Entries, real_parents: dict[str, bool]
-) -> None:
-    """Copy a file or symlink, mode and times; not what is missing, special or behind a symlink."""
-    parent = path.rpartition("/")[0]
-    if not _is_real(top, parent, real_parents):
-        return
-    source, place = top / path, tree / path
-    if source.is_symlink():
-        target = os.readlink(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.symlink(target, place)
-        entries[path] = (SYMLINK, store.write_blob(os.fsencode(target)))
-        return
-    try:
-        content = read_regular(source)
-    except OSError as error:
-        if source.exists() and source.is_file():
+class _Copier:
+    """Copies files and symlinks of one checkout, and remembers what it found out about its directories."""
+
+    def __init__(self, top: Path, tree: Path, store: ObjectStore, leave_out: frozenset[str]) -> None:
+        self._top, self._tree, self._store, self._leave_out = top, tree, store, leave_out
+        self._real = {"": True}
+        self._environments = {"": False}
+
+    def copy(self, path: str, entries: Entries, *, optional: bool = False) -> None:
+        """Copy a file or symlink, mode and times; not what is missing, special or behind a symlink."""
+        if self.is_left_out(path) or not self.is_real(path.rpartition("/")[0]):
+            return
+        source, place = self._top / path, self._tree / path
+        try:
+            status = os.lstat(source)
+            target = os.readlink(source) if stat.S_ISLNK(status.st_mode) else None
+            content = read_regular(source) if stat.S_ISREG(status.st_mode) else None
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            if optional:
+                return
             raise InputError(
-                "unreadable_file", f"cannot read {source}: {error.strerror}", "Make it readable."
+                "unreadable_file",
+                f"cannot read {source}: {error.strerror}",
+                "Make it readable to you, or have git ignore it.",
             ) from error
-        return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(content)
-    shutil.copystat(source, place)
-    if place.stat().st_mode & 0o600 != 0o600:
-        place.chmod(place.stat().st_mode | 0o600)
-    mode = EXECUTABLE if source.stat().st_mode & 0o100 else FILE
-    entries[path] = (mode, store.write_blob(content))
+        if target is None and content is None:
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if target is not None:
+            os.symlink(target, place)
+            entries[path] = (SYMLINK, self._store.write_blob(os.fsencode(target)))
+        elif content is not None:
+            place.write_bytes(content)
+            shutil.copystat(source, place)
+            place.chmod(stat.S_IMODE(status.st_mode) | 0o600)
+            mode = EXECUTABLE if status.st_mode & 0o100 else FILE
+            entries[path] = (mode, self._store.write_blob(content))
+
+    def is_left_out(self, path: str) -> bool:
+        parts = path.split("/")
+        return any("/".join(parts[:end]) in self._leave_out for end in range(1, len(parts) + 1))
+
+    def is_real(self, directory: str) -> bool:
+        """Whether no part of a directory's path below the top is a symlink."""
+        if directory not in self._real:
+            above = self.is_real(directory.rpartition("/")[0])
+            self._real[directory] = above and not os.path.islink(self._top / directory)
+        return self._real[directory]
+
+    def is_in_environment(self, path: str) -> bool:
+        """Whether a file lies in a virtual environment, which git was not told to ignore."""
+        directory = path.rpartition("/")[0]
+        if directory not in self._environments:
+            place = self._top / directory
+            self._environments[directory] = self.is_in_environment(directory) or _is_environment(place)
+        return self._environments[directory]
 
 
-def _is_real(top: Path, directory: str, known: dict[str, bool]) -> bool:
-    """Whether no part of a directory's path below `top` is a symlink."""
-    if directory not in known:
-        above = _is_real(top, directory.rpartition("/")[0], known)
-        known[directory] = above and not (top / directory).is_symlink()
-    return known[directory]
+def _is_environment(directory: Path) -> bool:
+    """Whether a Python environment lies there, as venv, virtualenv or conda make one."""
+    return os.path.exists(directory / "pyvenv.cfg") or os.path.exists(directory / "conda-meta")
 
 
 def _needed(top: Path, path: str) -> list[str]:
@@ -81,7 +121,7 @@ def _needed(top: Path, path: str) -> list[str]:
     directory = path.rstrip("/")
     if _left_out(directory.split("/")) or (top / directory).is_symlink():
         return []
-    if (top / directory / "pyvenv.cfg").exists() or (top / directory / "conda-meta").exists():
+    if _is_environment(top / directory):
         return []
     try:
         children = sorted(os.scandir(top / directory), key=lambda entry: entry.name)

@@ -9,20 +9,31 @@ outside the repository's own is read but the person's name.
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tinsmith.errors import InputError
 from tinsmith.workspace.checkout import open_checkout
 from tinsmith.workspace.git import person_setting, run_git
+from tinsmith.workspace.line_endings import as_stored
 from tinsmith.workspace.patch import Patch
 
 _MAX_NAMES = 100
 
 
-def commit_branch(repo: Path, patch: Patch, branch_slug: str, message: str, base: str | None) -> str:
+def commit_branch(
+    repo: Path,
+    patch: Patch,
+    branch_slug: str,
+    message: str,
+    base: str | None,
+    *,
+    announce: Callable[[str, str], None] = lambda branch, commit: None,
+) -> str:
     """Commit `patch` on top of the commit `base` (None: a first commit) as a new branch `tinsmith/SLUG`.
 
-    Returns the branch's name; where it is taken, `-2`, `-3` ... is appended.  Raises InputError
+    Returns the branch's name; where it is taken, `-2`, `-3` ... is appended.  `announce` is told branch and
+    commit before the branch is there, so that who is interrupted knows whether it is.  Raises InputError
     `empty_patch`, `patch_does_not_apply` (the patch builds on uncommitted changes), `branch_not_written`.
     """
     if not patch.files:
@@ -46,12 +57,18 @@ def commit_branch(repo: Path, patch: Patch, branch_slug: str, message: str, base
         code, words = git("read-tree", base) if base is not None else git("read-tree", "--empty")
         if code != 0:
             raise _not_written(words)
-        code, words = git("apply", "--cached", "--whitespace=nowarn", "-", stdin=patch.content)
+
+        def stored(path: str) -> bytes | None:
+            found = run_git(["cat-file", "blob", f"{base}:{path}"], cwd=place / "nothing", env=env)
+            return found.stdout if base is not None and found.returncode == 0 else None
+
+        content = as_stored(patch, stored)
+        code, words = git("apply", "--cached", "--whitespace=nowarn", "-", stdin=content)
         if code != 0:
             raise InputError(
                 "patch_does_not_apply",
-                f"the patch builds on uncommitted changes, so it makes no commit of its own: {words}",
-                "The patch is kept with the run: commit your changes, then use `tinsmith apply`.",
+                f"the patch builds on changes that are not committed, so it makes no branch of its own: {words}",
+                "The patch is kept with the run: `tinsmith apply` puts it into your work tree.",
             )
         code, tree = git("write-tree")
         if code != 0:
@@ -66,6 +83,7 @@ def commit_branch(repo: Path, patch: Patch, branch_slug: str, message: str, base
             branch = name if number == 1 else f"{name}-{number}"
             if git("show-ref", "--verify", "--quiet", f"refs/heads/{branch}")[0] == 0:
                 continue
+            announce(branch, commit)
             # An old value of zeros makes git refuse a ref that came up in between.
             code, words = git("update-ref", "-m", "tinsmith", f"refs/heads/{branch}", commit, "0" * len(commit))
             if code == 0:
@@ -73,6 +91,13 @@ def commit_branch(repo: Path, patch: Patch, branch_slug: str, message: str, base
             if git("show-ref", "--verify", "--quiet", f"refs/heads/{branch}")[0] != 0:
                 break
         raise _not_written(words)
+
+
+def branch_commit(repo: Path, branch: str) -> str | None:
+    """The commit that a branch names; None where there is no such branch."""
+    checkout = open_checkout(repo)
+    found = run_git(["rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}"], cwd=checkout.top)
+    return found.stdout.decode().strip() if found.returncode == 0 else None
 
 
 def apply_patch(repo: Path, patch: Patch, *, reverse: bool = False) -> None:

@@ -55,7 +55,14 @@ def run_git(
         **(env or {}),
     }
     try:
-        return subprocess.run([*command, *arguments], cwd=cwd, input=stdin, env=environment, capture_output=True)
+        return subprocess.run(
+            [*command, *arguments],
+            cwd=cwd,
+            input=stdin,
+            env=environment,
+            capture_output=True,
+            process_group=0,  # Ctrl-C in the terminal is ours to handle
+        )
     except FileNotFoundError as error:
         if not cwd.is_dir():
             raise

@@ -3,8 +3,12 @@
 Loose objects as in git's `gitformat-loose` page: zlib("<type> <size>\\0" + content) at objects/xx/yyyy,
 named by its SHA-1.  A tree is the concatenation of "<octal mode> <name>\\0<20 bytes>", sorted as if
 directories ended in "/". git never sees the agent's files; it only compares trees that are stored here.
+
+An id is given to others (a log, a state file) only after `sync`: what it names is then on the disk, so a power
+cut leaves no id without its object.
 """
 
+import ctypes
 import hashlib
 import os
 import tempfile
@@ -17,6 +21,7 @@ from tinsmith.workspace.git import run_git
 
 FILE, EXECUTABLE, SYMLINK = 0o100644, 0o100755, 0o120000
 _DIRECTORY = 0o40000
+_MANY = 64  # new objects from which on one sync of the file system is cheaper than one of each
 
 Entries = dict[str, tuple[int, str]]
 """{path relative to the top: (mode, object id)}: a whole tree, flat."""
@@ -27,6 +32,7 @@ class ObjectStore:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._unsynced: list[Path] = []
 
     @classmethod
     def create(cls, directory: Path) -> "ObjectStore":
@@ -67,6 +73,24 @@ class ObjectStore:
         entries: Entries = {}
         self._read_level(tree, "", entries)
         return entries
+
+    def sync(self) -> None:
+        """Every object written so far is on the disk when this returns."""
+        written, self._unsynced = self._unsynced, []
+        if len(written) > _MANY:
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
+                    raise OSError(ctypes.get_errno(), "syncfs")
+            finally:
+                os.close(fd)
+            return
+        for place in [*written, *dict.fromkeys(path.parent for path in written)]:
+            fd = os.open(place, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
     def diff(self, base: str, tree: str) -> str:
         """The patch from one tree to the other; bytes that are not UTF-8 are kept as surrogate escapes."""
@@ -126,4 +150,5 @@ class ObjectStore:
             with os.fdopen(fd, "wb") as stream:
                 stream.write(zlib.compress(header + content, 1))
             os.rename(temporary, path)
+            self._unsynced.append(path)
         return name

@@ -146,6 +146,7 @@ class Sandbox:
                 env={},
                 cwd="/",
                 pass_fds=passed,
+                process_group=0,  # Ctrl-C in the terminal is ours to handle
             )
         except OSError as error:
             os.close(status_read)

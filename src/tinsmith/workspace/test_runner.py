@@ -5,6 +5,7 @@ command is one test, judged by its exit status.
 """
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -89,13 +90,17 @@ class TestRunner:
 
     __test__ = False
 
-    def __init__(self, workspace: Workspace, sandbox: Sandbox, command: Sequence[str] | str | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, sandbox: Sandbox, command: Sequence[str] | str | None = None, *, cwd: str = "."
+    ) -> None:
         """`command` is an argument list or one string in shell quoting; None is `PYTHON -m pytest -q`.
 
-        The interpreter is the workspace's.  Raises InputError `bad_test_command`.
+        It is run in `cwd`, relative to the top; node ids are relative to the top all the same.  The interpreter
+        is the workspace's.  Raises InputError `bad_test_command`.
         """
         self._workspace = workspace
         self._sandbox = sandbox
+        self._cwd = cwd
         if command is None:
             argv = [str(workspace.python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         else:
@@ -126,56 +131,22 @@ class TestRunner:
         """
         if nodeids is not None and not nodeids:
             return TestReport({}, (), 0, "", started=True, timed_out=False, seconds=0.0)
-        chosen = list(nodeids) if nodeids is not None and self.is_pytest else []
+        chosen = [self._as_argument(nodeid) for nodeid in nodeids or ()] if self.is_pytest else []
         return self._start([*self.command, *chosen], trace=trace, timeout=timeout)
 
+    def _as_argument(self, nodeid: str) -> str:
+        path, separator, rest = nodeid.partition("::")
+        return os.path.relpath(path, self._cwd) + separator + rest
+
     def _start(self, argv: Sequence[str], *, trace: bool, timeout: float) -> TestReport:
-        report_directory = make_parents(self._workspace.directory, "test-report")
-        remove(report_directory)
-        report_directory.mkdir()
-        plugin = Path(__file__).with_name("pytest_report.py")
-        completed = self._workspace.run(
-            self._sandbox,
-            argv,
-            timeout=timeout,
-            extra_ro_binds=[(plugin, _PLUGIN_PLACE / f"{_PLUGIN}.py")],
-            extra_rw_binds=[(report_directory, _REPORT_PLACE)],
-            env={
-                "PYTEST_ADDOPTS": f"-p {_PLUGIN}",
-                "PYTHONPATH": str(_PLUGIN_PLACE),
-                "TINSMITH_REPORT": str(_REPORT_PLACE / "report.jsonl"),
-                "TINSMITH_TREE": str(self._workspace.inside),
-                "TINSMITH_TRACE": "1" if trace else "0",
-            },
+        completed, report = run_reported(
+            self._workspace, self._sandbox, argv, cwd=self._cwd, timeout=timeout, trace=trace
         )
-        lines = _read_lines(report_directory / "report.jsonl")
-        remove(report_directory)
-        output = completed.output.decode(errors="replace")[-_TAIL:]
-        if not lines:
-            return self._without_report(completed, output)
-        if completed.returncode == 4 and "error: unrecognized arguments" in output:
-            raise self._failed_to_start(output)
-        collected = [nodeid for line in lines if line.get("kind") == "collected" for nodeid in line["nodeids"]]
-        outcomes = _outcomes(lines, timed_out=completed.timed_out)
-        # 5 is pytest's status for "no tests collected".
-        if not outcomes and completed.returncode not in (0, 5):
-            outcomes[SESSION] = TestOutcome(
-                SESSION,
-                "timeout" if completed.timed_out else "error",
-                "collect",
-                completed.seconds,
-                "collection",
-                message=output[-2000:],
-            )
-        return TestReport(
-            outcomes,
-            tuple(collected),
-            completed.returncode,
-            output,
-            True,
-            completed.timed_out,
-            completed.seconds,
-        )
+        if report is None:
+            return self._without_report(completed, _text(completed))
+        if completed.returncode == 4 and "error: unrecognized arguments" in report.output:
+            raise self._failed_to_start(report.output)
+        return report
 
     def _without_report(self, completed: Completed, output: str) -> TestReport:
         if completed.returncode in (126, 127) or (self.is_pytest and not completed.timed_out):
@@ -206,6 +177,72 @@ class TestRunner:
             f"the test command `{shlex.join(self.command)}` does not start: {words}",
             "Give --python the project's own interpreter (with pytest), or another --test-command.",
         )
+
+
+def run_reported(
+    workspace: Workspace,
+    sandbox: Sandbox,
+    argv: Sequence[str],
+    *,
+    cwd: str = ".",
+    timeout: float,
+    trace: bool = False,
+) -> tuple[Completed, TestReport | None]:
+    """Run any command in the copy; where it starts pytest, also what became of each test.
+
+    `cwd` is relative to the top, `timeout` in seconds for the whole command.  Raises as `Workspace.run` does.
+    """
+    report_directory = make_parents(workspace.directory, "test-report")
+    remove(report_directory)
+    report_directory.mkdir()
+    plugin = Path(__file__).with_name("pytest_report.py")
+    completed = workspace.run(
+        sandbox,
+        # A command that sets PYTHONPATH itself would lose the plugin, and pytest without it does not start.
+        [word.replace("PYTHONPATH=", f"PYTHONPATH={_PLUGIN_PLACE}:") for word in argv],
+        cwd=cwd,
+        timeout=timeout,
+        extra_ro_binds=[(plugin, _PLUGIN_PLACE / f"{_PLUGIN}.py")],
+        extra_rw_binds=[(report_directory, _REPORT_PLACE)],
+        env={
+            "PYTEST_ADDOPTS": f"-p {_PLUGIN}",
+            "PYTHONPATH": str(_PLUGIN_PLACE),
+            "TINSMITH_REPORT": str(_REPORT_PLACE / "report.jsonl"),
+            "TINSMITH_TREE": str(workspace.inside),
+            "TINSMITH_TRACE": "1" if trace else "0",
+        },
+    )
+    lines = _read_lines(report_directory / "report.jsonl")
+    remove(report_directory)
+    if not lines:
+        return completed, None
+    output = _text(completed)
+    collected = [nodeid for line in lines if line.get("kind") == "collected" for nodeid in line["nodeids"]]
+    outcomes = _outcomes(lines, timed_out=completed.timed_out)
+    # 5 is pytest's status for "no tests collected".
+    if not outcomes and completed.returncode not in (0, 5):
+        outcomes[SESSION] = TestOutcome(
+            SESSION,
+            "timeout" if completed.timed_out else "error",
+            "collect",
+            completed.seconds,
+            "collection",
+            message=output[-2000:],
+        )
+    return completed, TestReport(
+        outcomes,
+        tuple(collected),
+        completed.returncode,
+        output,
+        True,
+        completed.timed_out,
+        completed.seconds,
+    )
+
+
+def _text(completed: Completed) -> str:
+    """The end of what was printed."""
+    return completed.output.decode(errors="replace")[-_TAIL:]
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

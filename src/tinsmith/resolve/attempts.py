@@ -1,0 +1,167 @@
+"""Several candidate fixes from the same opening, and the choice among them by their evidence."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from threading import Event
+from typing import Any
+
+from tinsmith.agent import CallWriter, EventSink, Limits, Loop, Opening, Order, State, Transcript
+from tinsmith.dialects import Call, Dialect, Encoder
+from tinsmith.engines import Sampling, TokenEngine
+from tinsmith.models import ModelCard
+from tinsmith.resolve.gate import Gate
+from tinsmith.tools import Toolbox
+from tinsmith.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How one attempt ended and what it took. `tree` is the copy as it left it; `tried` its ranked candidates."""
+
+    number: int
+    accepted: bool
+    reason: str
+    summary: str
+    tree: str
+    findings: int
+    changed_lines: int
+    tried: list[str]
+    evidence: Mapping[str, Any]
+    turns: int
+    test_runs: int
+    tokens: int
+    time: float
+
+    @classmethod
+    def of_event(cls, event: Mapping[str, Any]) -> "Attempt":
+        """The attempt that an `attempt` event tells of."""
+        names = {each.name: "took" if each.name == "time" else each.name for each in fields(cls)}  # time is the event's
+        return cls(**{name: event[key] for name, key in names.items()})
+
+
+def best_of(attempts: Sequence[Attempt]) -> Attempt:
+    """The best evidence wins: accepted, without a finding, the fewest changed lines; the earlier among equals.
+
+    Where none is accepted it is the last.
+    """
+    accepted = [attempt for attempt in attempts if attempt.accepted]
+    if not accepted:
+        return attempts[-1]
+    return min(accepted, key=lambda attempt: (attempt.findings, attempt.changed_lines, attempt.number))
+
+
+@dataclass
+class Attempts:
+    """What every attempt needs. `start` is the copy that each begins with, `done` those that have ended."""
+
+    engine: TokenEngine
+    dialect: Dialect
+    encoder: Encoder
+    card: ModelCard
+    toolbox: Toolbox
+    gate: Gate
+    workspace: Workspace
+    opening: Opening
+    sink: EventSink
+    candidates: Callable[[str], Sequence[Call]]
+    order: Order | None
+    seed: int
+    limits: Limits
+    reply_tokens: int
+    start: str
+    done: list[Attempt]
+    progress: Callable[[str], None]
+    cancel: Event | None
+
+    def run(self, count: int, turn: Mapping[str, Any] | None, transcript: Transcript | None) -> Attempt:
+        """At most `count` attempts that share the limits; the best. `turn`, `transcript`: the one in work, if any."""
+        while len(self.done) < count:
+            number = len(self.done) + 1
+            if turn is not None and transcript is not None:
+                state = State.from_json(turn["state"])
+                self.toolbox.restore(turn["toolbox"])
+            else:
+                state = State(self.start)
+                transcript = self.opening.transcript
+                if number > 1:
+                    transcript = transcript.fork(len(transcript))
+                    self.progress(f"attempt {number} of {count}")
+                self.toolbox.forget()
+                self.opening.restore_shown()
+            self.workspace.restore(state.tree)
+            attempt = self._attempt(number, count, state, transcript)
+            self.done.append(attempt)
+            turn = transcript = None
+            if not attempt.accepted and not self._left(count).turns:
+                break
+        best = best_of(self.done)
+        if best is not self.done[-1]:
+            self.workspace.restore(best.tree)
+        return best
+
+    def _attempt(self, number: int, count: int, state: State, transcript: Transcript) -> Attempt:
+        limits = self._left(count)
+        runs_before = sum(attempt.test_runs for attempt in self.done)
+        self.gate.limit = runs_before + limits.test_runs
+        sampling = self.card.sampling
+        writer = CallWriter(
+            self.engine,
+            self.dialect,
+            self.encoder,
+            self.toolbox,
+            sampling=Sampling(sampling.temperature, sampling.top_k, sampling.top_p, self.seed + number - 1),
+            preamble_tokens=self.card.preamble_tokens,
+            candidates=self.candidates,
+            order=self.order,
+            skip=[key for attempt in self.done for key in attempt.tried],
+            cancel=self.cancel,
+        )
+        loop = Loop(
+            self.engine,
+            self.dialect,
+            self.encoder,
+            writer,
+            self.toolbox,
+            self.gate,
+            self.workspace,
+            limits,
+            self.sink,
+            self.opening,
+            state,
+            reply_tokens=self.reply_tokens,
+            attempt=number,
+            progress=self.progress,
+        )
+        end = loop.run(transcript)
+        tree = self.workspace.snapshot()  # a limit can end a turn after its edit
+        diff = self.workspace.diff(self.workspace.base, tree)
+        accepted = end.outcome == "finished"
+        attempt = Attempt(
+            number,
+            accepted,
+            end.reason,
+            end.summary,
+            tree,
+            len(self.gate.findings) if accepted else 0,
+            sum(line[:1] in "+-" and line[:3] not in ("+++", "---") for line in diff.split("\n") if line),
+            loop.tried,
+            asdict(self.gate.evidence),
+            state.turns,
+            self.gate.runs_after_edit - runs_before,
+            state.tokens,
+            state.seconds,
+        )
+        row = asdict(attempt)
+        self.sink.append("attempt", took=row.pop("time"), **row)
+        return attempt
+
+    def _left(self, count: int) -> Limits:
+        """The share of one attempt: what those before it left, divided by how many are to come."""
+        coming = max(1, count - len(self.done))
+        limits, done = self.limits, self.done
+        return Limits(
+            (limits.turns - sum(attempt.turns for attempt in done)) // coming,
+            (limits.test_runs - sum(attempt.test_runs for attempt in done)) // coming,
+            (limits.seconds - sum(attempt.time for attempt in done)) / coming,
+            (limits.tokens - sum(attempt.tokens for attempt in done)) // coming,
+        )
