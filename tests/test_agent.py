@@ -65,9 +65,10 @@ class FakeCopy:
         return ""
 
     def snapshot(self) -> str:
-        self._count += 1
-        shutil.copytree(self._root, self._root.with_name(f"snapshot-{self._count}"))
-        return f"snapshot-{self._count}"
+        while (place := self._root.with_name(f"{self._root.name}-snapshot-{self._count}")).exists():
+            self._count += 1
+        shutil.copytree(self._root, place)
+        return place.name
 
     def restore(self, tree: str) -> None:
         shutil.rmtree(self._root)
@@ -325,14 +326,17 @@ def test_limits_end_a_run(engine: EmbeddedEngine, root: Path) -> None:
     assert session.loop.run(session.transcript).reason == "the limit of test runs"
 
 
-def test_a_full_window_ends_a_run_and_keeps_the_copy(tmp_path_factory: pytest.TempPathFactory, root: Path) -> None:
+def test_a_full_window_is_emptied_and_the_run_goes_on(tmp_path_factory: pytest.TempPathFactory, root: Path) -> None:
     path = write_random(tmp_path_factory.mktemp("model") / "small.gguf", scale=0.15)
     with open_engine(path, context=2048) as small:
-        session = Session(small, root, FakeJudge(root))
+        session = Session(small, root, FakeJudge(root), limits=Limits(turns=60))
         end = session.loop.run(session.transcript)
-        assert end.outcome == "limit"
-        assert "window" in end.reason or "did not end" in end.reason
-        assert len(session.transcript) <= small.context_window
+        assert end.outcome == "limit" and ("60 turns" in end.reason or "same call" in end.reason)
+        assert session.log.of("forgot")
+        branches = session.log.branches()
+        assert len(branches) > 1 and all(len(ids) <= small.context_window for ids in branches.values())
+        for fork in session.log.of("fork"):
+            assert branches[fork["branch"]][: fork["at"]] == branches[0][: fork["at"]]
         assert (root / "a.py").exists()
         brief = Session(small, root, FakeJudge(root), brief="x" * 3000)  # full from the start
         assert brief.loop.run(brief.transcript).outcome == "limit"

@@ -29,7 +29,7 @@ from tinsmith.evals.twins import twin
 from tinsmith.models import cards, find_model
 from tinsmith.models.random_weights import write_random
 from tinsmith.resolve.brief import first_turn
-from tinsmith.tools import Excerpt, Files, Toolbox
+from tinsmith.tools import Excerpt, Files, ShellResult, Toolbox
 from tinsmith.workspace import Sandbox
 
 CODE = '''\
@@ -189,7 +189,7 @@ def test_the_harness_ranks_what_a_run_ranks(engine: EmbeddedEngine, tmp_path: Pa
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "calc.py").write_text(QUESTION.source)
     shown = Excerpt("lib/calc.py", 9, tuple(QUESTION.source.split("\n")[8:14]))
-    toolbox = FakeToolbox(Files(tmp_path), lambda command: (0, ""), free_tokens=64)
+    toolbox = FakeToolbox(Files(tmp_path), lambda command: ShellResult(0, ""), count=encoder.count, free_tokens=64)
     toolbox.show(shown)
     seen: list[tuple[Sequence[int], Sequence[Option]]] = []
 

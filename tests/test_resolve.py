@@ -170,7 +170,7 @@ def test_the_agent_killed_leaves_nothing_running_and_nothing_changed(shop: Path,
     assert row["status"] == "interrupted"
 
 
-def test_the_engine_killed_is_an_error_and_the_run_is_kept(shop: Path, tmp_path: Path) -> None:
+def test_the_engine_killed_is_restarted_and_the_run_goes_on(shop: Path, tmp_path: Path) -> None:
     before = fingerprint(shop)
     process = start(shop, tmp_path)
     wait_for(process, "is loaded")
@@ -179,7 +179,22 @@ def test_the_engine_killed_is_an_error_and_the_run_is_kept(shop: Path, tmp_path:
     os.kill(engines[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=60)
     answer = json.loads(output.splitlines()[-1])
-    assert process.returncode == 5
-    assert answer["status"] == "error" and answer["error"]["code"] == "engine_died"
-    assert fingerprint(shop) == before
-    assert RunStore(tmp_path / "state").open(answer["run"]).status() == "error"
+    assert process.returncode == 0 and answer["status"] == "resolved"
+    after = fingerprint(shop)
+    assert (after.work_tree, after.index, after.head) == (before.work_tree, before.index, before.head)
+    events = list(RunStore(tmp_path / "state").open(answer["run"]).events())
+    assert [event["type"] for event in events].count("engine_restarted") == 1
+    assert children_of(process.pid) == []
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(shop: Path, tmp_path: Path) -> None:
+    before = fingerprint(shop)
+    processes = [start(shop, tmp_path) for _ in range(2)]
+    answers = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in processes]
+    assert [answer["status"] for answer in answers] == ["resolved", "resolved"]
+    name = "tinsmith/discount-gives-no-discount-for-exactly-ten"
+    assert {answer["branch"] for answer in answers} == {name, f"{name}-2"}
+    first, second = (git(shop, "rev-parse", f"{answer['branch']}^{{tree}}") for answer in answers)
+    assert first == second
+    after = fingerprint(shop)
+    assert (after.work_tree, after.index, after.head) == (before.work_tree, before.index, before.head)

@@ -19,6 +19,7 @@ from tinsmith.resolve.reproduction_place import imports_beside, new_test_path, o
 from tinsmith.resolve.reproduction_source import Unproven
 from tinsmith.resolve.reproduction_trial import Trials
 from tinsmith.resolve.write_reproduction import WrittenReproduction, write_reproduction
+from tinsmith.tools import TOOLS
 from tinsmith.workspace import Sandbox, TestRunner, Workspace
 
 QWEN = QwenXml()
@@ -234,7 +235,8 @@ REFUSED_AFTER_A_RUN = {
     "dies": (body("signal.raise_signal(9)", head="import signal"), "ended the whole test run"),
     "varies": (body("assert prices.ticket() == ''"), "does not come out alike twice"),
     "litters": (body("assert prices.save('left.txt', 'x') == 1"), "changes files of the repository: left.txt"),
-    "ends the collection": ("raise SystemExit\n" + body(TEN), ""),
+    "changes a file": (body("assert prices.save(prices.__file__, '') == 1"), "changes files of the repository"),
+    "ends at import": ("raise SystemExit\n" + body(TEN), "ended before a test of it did"),
     "hangs": (body("while prices.find('pin') is None: pass"), "did not end in 2 seconds"),
     "nothing collected": (
         "class Helper:\n    def test_it(self):\n        assert self is None\n",
@@ -305,6 +307,11 @@ ACCEPTED = {
         ISSUE,
         [("test_it", "failed", "AssertionError")],
     ),
+    "what it leaves without a word": (
+        body("assert prices.save('left' + '.txt', 'x') == 1"),
+        ISSUE,
+        [("test_it", "failed", "AssertionError")],
+    ),
     "numbers that vary": (
         body("assert prices.discount(10, 10) == 90, object()"),
         ISSUE,
@@ -324,12 +331,13 @@ HANGS = "halve(3) hangs\n\n`halve(3)` never ends."
 
 def test_a_test_that_never_ends(workspace: Workspace, sandbox: Sandbox) -> None:
     """Accepted where the issue reports it, with the place; not where the test itself does not end."""
-    trials = Trials(workspace, sandbox, COMMAND, package="", issue=HANGS, timeout=2)
+    trials = Trials(workspace, sandbox, COMMAND, package="", issue=HANGS, timeout=1.5)
     (outcome,) = trials.judge(PATH, body("assert prices.halve(3) == 0"))
     assert (outcome.nodeid, outcome.outcome, trials.runs) == (f"{PATH}::test_it", "timeout", 3)
     assert [frame.function for frame in outcome.frames] == ["test_it", "halve"]
-    with pytest.raises(Unproven, match="does not end in its own lines"):
-        trials.judge(PATH, body("while prices.find('pin') is None: pass"))
+    for loop in ("while True: pass", "while prices.find('pin') is None: pass"):
+        with pytest.raises(Unproven, match="does not end in its own lines"):
+            trials.judge(PATH, body(loop))
     assert workspace.snapshot() == workspace.base
 
 
@@ -337,10 +345,9 @@ def test_what_else_was_collected_still_is(workspace: Workspace, sandbox: Sandbox
     trials = Trials(workspace, sandbox, COMMAND, package="", issue=ISSUE, timeout=30)
     assert trials.listed() == ("tests/test_prices.py::test_others[9-90]", "tests/test_prices.py::test_others[20-180]")
     with pytest.raises(Unproven, match=r"tests/test_prices\.py is not collected any more"):
-        # Imported before the neighbour by its name, and takes away what that needs.
-        trials.judge(
-            "tests/test_a.py", "import shop\nfrom shop.prices import discount\ndel shop.prices, discount\n" + GOOD
-        )
+        # Collected before its neighbour, it takes away what that imports.
+        trials.judge("tests/test_a.py", GOOD + "import shop.prices\nvars(shop.prices).pop('discount')\n")
+    assert trials.runs == 4
 
 
 @pytest.mark.parametrize(
@@ -443,14 +450,8 @@ def test_the_second_attempt_is_accepted(workspace: Workspace, sandbox: Sandbox) 
     assert f"cheaper.\n\n\nNo test fails yet. First write the new file {PATH}" in text
     assert "from shop.prices import discount\nfrom shop import prices<|im_end|>" in text
     assert f"{first['reason']}\nWrite the whole file again." in text
-    calls = [QWEN.parse(part, stage_specs()) for part in text.split("<|im_start|>assistant\n")[1:]]
+    calls = [QWEN.parse(part, TOOLS) for part in text.split("<|im_start|>assistant\n")[1:]]
     assert calls == [edit(PASSES), edit(GOOD)]
-
-
-def stage_specs() -> Sequence[Any]:
-    from tinsmith.tools import TOOLS
-
-    return TOOLS
 
 
 def test_three_refusals_end_the_stage(workspace: Workspace, sandbox: Sandbox) -> None:
@@ -479,10 +480,9 @@ def test_a_window_too_small_ends_the_stage(workspace: Workspace, sandbox: Sandbo
 def test_a_window_that_fills_up_ends_the_stage(workspace: Workspace, sandbox: Sandbox) -> None:
     calls = [edit(PASSES + "# " + "word " * 40)] * 20
     stage = Stage(scripted(calls, context_window=1600), workspace, sandbox)
-    written, _ = stage.run(attempts=20)
+    written, _ = stage.run(attempts=20)  # the engine asserts that no prompt exceeds the window
     assert written is None
     assert 1 < len(stage.sink.of("reproduction_attempt")) < 20
-    assert all(len(prompt) < 1600 for prompt in stage.engine.prompts)  # pyright: ignore
 
 
 def test_a_cancelled_run_ends_at_once(workspace: Workspace, sandbox: Sandbox) -> None:
@@ -510,7 +510,7 @@ def test_random_weights_write_no_reproduction(workspace: Workspace, sandbox: San
         attempts = stage.sink.of("reproduction_attempt")
         assert [event["accepted"] for event in attempts] == [False] * 3
         for part in stage.text().split("<|im_start|>assistant\n")[1:]:
-            call = QWEN.parse(part[part.index("<tool_call>") :], stage_specs())
+            call = QWEN.parse(part[part.index("<tool_call>") :], TOOLS)
             assert isinstance(call, Call)
             assert (call.tool, call.arguments["path"]) == ("edit", PATH)
 

@@ -47,9 +47,9 @@ class ChildProcess:
         self._model = model
         self._kills_before = memory_kills()
         self.key = secrets.token_urlsafe(24)
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         if progress:
             progress(f"loading {model.name}")
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         self._process = subprocess.Popen(
             [sys.executable, "-I", str(Path(__file__).with_name("llama_child.py"))],
             stdin=subprocess.PIPE,
@@ -60,11 +60,11 @@ class ChildProcess:
         atexit.register(self.kill)
         try:
             self.port = self._start(context)
-        except BaseException:
+            if progress:
+                progress(f"{model.name} is loaded")
+        except BaseException:  # an interrupt too
             self.kill()
             raise
-        if progress:
-            progress(f"{model.name} is loaded")
 
     @property
     def pid(self) -> int:

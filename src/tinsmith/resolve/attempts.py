@@ -142,7 +142,7 @@ class Attempts:
             end.reason,
             end.summary,
             tree,
-            len(self.gate.findings) if accepted else 0,
+            len(self.gate.evidence.findings) if accepted else 0,
             sum(line[:1] in "+-" and line[:3] not in ("+++", "---") for line in diff.split("\n") if line),
             loop.tried,
             asdict(self.gate.evidence),

@@ -122,6 +122,7 @@ class Gate:
             copy.discard()
         if verdict.accepted:
             self._find(tree)
+            self._sink.append("evidence", evidence=asdict(self.evidence))
         return verdict
 
     def _verdict(self) -> Verdict:

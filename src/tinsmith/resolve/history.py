@@ -61,6 +61,10 @@ class History:
         """The ids of every branch of the transcript."""
         return branches_in(self.events)
 
+    def _add(self, usage: Mapping[str, int]) -> None:
+        for kind, count in usage.items():
+            self.usage[kind] = self.usage.get(kind, 0) + count
+
     def _take(self, event: Event) -> None:
         match event["type"]:
             case "opening":
@@ -68,8 +72,9 @@ class History:
             case "turn":
                 self.turn = event
                 self.turns += 1
-                for kind, count in event["usage"].items():
-                    self.usage[kind] = self.usage.get(kind, 0) + count
+                self._add(event["usage"])
+            case "reproduction_attempt":
+                self._add(event["usage"])
             case "attempt":
                 self.attempts.append(event)
                 self.turn = None

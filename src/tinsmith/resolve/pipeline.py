@@ -156,6 +156,8 @@ class _Run:
             self._fail(EngineError("internal", f"a fault of Tinsmith: {type(error).__name__}: {error}", remedy))
         try:
             self._delivery.deliver(result, self._workspace, self._history.branch)
+        except KeyboardInterrupt:
+            result.status, result.reason = "interrupted", "interrupted"
         except TinsmithError as error:
             self._fail(error)
         finally:

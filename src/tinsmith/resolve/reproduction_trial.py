@@ -8,6 +8,7 @@ out alike.
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import PurePath
 from threading import Event
 
 from tinsmith.codebase import is_test_file
@@ -34,6 +35,7 @@ _SURROUNDINGS = frozenset(
 )
 """What code raises that lacks something in the sandbox."""
 _VARYING = re.compile(r"0x[0-9a-fA-F]+|\d+(?:[.:_-]\d+)*")
+_NO_START = "The test command did not survive it. Write plain test functions."
 _ALARM = """
 
 import signal as _signal
@@ -45,18 +47,33 @@ class _TimeIsOver(BaseException):
     pass
 
 
+class _TestGoesOn(BaseException):
+    pass
+
+
+_calls = []
+
+
 def _ring(number, frame):
-    raise _TimeIsOver
+    call = None
+    while frame is not None and frame.f_code.co_filename != __file__:
+        call, frame = frame, frame.f_back
+    _calls.append(call)
+    if call is None or call is not _calls[0]:
+        raise _TestGoesOn
+    if len(_calls) > 1:
+        raise _TimeIsOver
 
 
 @_pytest.fixture(autouse=True)
 def _alarm():
+    _calls.clear()
     _signal.signal(_signal.SIGALRM, _ring)
-    _signal.setitimer(_signal.ITIMER_REAL, {seconds})
+    _signal.setitimer(_signal.ITIMER_REAL, {seconds}, {seconds})
     yield
     _signal.setitimer(_signal.ITIMER_REAL, 0)
 """
-"""Goes below a test that did not end, and says in which function it was then."""
+"""Goes below a test that did not end. It rings twice: the one call of the test that it waits for must be the same."""
 
 
 class Trials:
@@ -83,6 +100,7 @@ class Trials:
         self._cancel = cancel
         self._own = own_modules(workspace.paths(workspace.base))
         self._files_before: frozenset[str] = frozenset()
+        self._changed_anyway: frozenset[str] = frozenset()
         self.runs = 0
 
     def listed(self) -> tuple[str, ...]:
@@ -93,6 +111,7 @@ class Trials:
         copy = self._clean(self._workspace.base)
         try:
             self._files_before = _files(listed := self._list(copy))
+            self._changed_anyway = frozenset(copy.changed(copy.snapshot()))
         finally:
             copy.discard()
         return listed
@@ -105,16 +124,17 @@ class Trials:
         tree = check_source(text, self._own)
         first = self._run(path, text, trace=True)
         failing = self._failing(path, first, raising_lines(tree))
-        if any(outcome.outcome == "timeout" for outcome in failing):
-            return self._judge_endless(path, text, first, failing)
+        endless = [outcome for outcome in failing if outcome.outcome == "timeout"]
         for outcome in failing:
-            if not any(not is_test_file(traced) for traced, _ in outcome.trace):
+            if outcome not in endless and all(is_test_file(traced) for traced, _ in outcome.trace):
                 raise Unproven(
                     f"`{_name(outcome)}` fails but runs no code of the repository. "
                     "Import what the issue is about and call it inside the test."
                 )
-        second = self._run(path, text)
-        _compare(first, second)
+        if endless:
+            failing = self._stopped(path, text, first, failing)
+        else:
+            _compare(first, self._run(path, text))
         self._check_collection(path, text, failing)
         return tuple(replace(outcome, trace=frozenset()) for outcome in failing)
 
@@ -164,27 +184,28 @@ class Trials:
         elif outcome.exception in _SURROUNDINGS and not reported:
             raise Unproven(f"`{name}` fails by what is missing here: {told}. Call code that needs nothing else.")
 
-    def _judge_endless(
+    def _stopped(
         self, path: str, text: str, first: dict[str, TestOutcome], failing: list[TestOutcome]
-    ) -> tuple[TestOutcome, ...]:
+    ) -> list[TestOutcome]:
         """Where a test did not end: the second run stops it by an alarm and tells in which function it was."""
-        rung = self._run(path, text + _ALARM.format(seconds=self._limit / 2))
+        rung = self._run(path, text + _ALARM.format(seconds=self._limit / 4))
+        found: list[TestOutcome] = []
         for outcome in failing:
             if outcome.outcome != "timeout":
+                found.append(outcome)
                 continue
             stopped = rung.get(outcome.nodeid)
-            if stopped is None or stopped.exception != "_TimeIsOver":
+            if stopped is None or stopped.exception not in ("_TimeIsOver", "_TestGoesOn"):
                 raise Unproven(f"`{_name(outcome)}` does not come out alike twice. Use only fixed inputs.")
             inside = [frame for frame in stopped.frames if frame.function != "_ring"]
-            if not inside or is_test_file(inside[-1].path):
+            if stopped.exception == "_TestGoesOn" or not inside or is_test_file(inside[-1].path):
                 raise Unproven(
                     f"`{_name(outcome)}` does not end in its own lines. Let it call the code that does not end."
                 )
-            failing[failing.index(outcome)] = replace(outcome, frames=tuple(inside))
+            found.append(replace(outcome, frames=tuple(inside)))
         others = {nodeid: outcome for nodeid, outcome in first.items() if outcome.outcome != "timeout"}
         _compare(others, {nodeid: rung[nodeid] for nodeid in others if nodeid in rung})
-        self._check_collection(path, text, failing)
-        return tuple(replace(outcome, trace=frozenset()) for outcome in failing)
+        return found
 
     @property
     def _limit(self) -> float:
@@ -204,20 +225,23 @@ class Trials:
             try:
                 report = runner.run([path], trace=trace, timeout=limit)
             except InputError as error:
-                raise Unproven("The test command did not survive it. Write plain test functions.") from error
+                raise Unproven(_NO_START) from error
             changed = copy.changed(copy.snapshot())
         finally:
             copy.discard()
-        written = changed.pop(path, None)
-        kept = written is None or (written[1] is not None and written[1].content == text.encode())
-        if changed or not kept:
-            left = next(iter(changed), path)
-            raise Unproven(f"The test changes files of the repository: {left}. Use tmp_path for files.")
+        own = changed.pop(path, None)
+        touched = [path] if own is not None and (own[1] is None or own[1].content != text.encode()) else []
+        # What a test run leaves by itself (reports, coverage) is not the test's doing.
+        touched += [
+            name
+            for name, (before, _) in changed.items()
+            if name not in self._changed_anyway and (before is not None or PurePath(name).name in text)
+        ]
+        if touched:
+            raise Unproven(f"The test changes files of the repository: {touched[0]}. Use tmp_path for files.")
         ours = {nodeid: outcome for nodeid, outcome in report.outcomes.items() if nodeid.partition("::")[0] == path}
-        if not ours and not report.outcomes and report.returncode not in (0, 5):
-            raise Unproven("The test run ended before a test did. Write plain test functions.")
-        if not ours and (failed := next((o for o in report.outcomes.values() if not o.ok), None)):
-            raise Unproven(f"The tests could not be run with it: {failure_text(failed)}")
+        if not ours and report.returncode not in (0, 5):
+            raise Unproven("The test run ended before a test of it did. Write plain functions and nothing beside them.")
         return ours
 
     def _check_collection(self, path: str, text: str, failing: Iterable[TestOutcome]) -> None:
@@ -225,6 +249,8 @@ class Trials:
         copy = self._copy(path, text)
         try:
             listed = self._list(copy)
+        except InputError as error:
+            raise Unproven(_NO_START) from error
         finally:
             copy.discard()
         if lost := sorted(self._files_before - _files(listed)):
