@@ -527,7 +527,8 @@ def steps() -> list[Step]:
         return shop[path].split("\n").index(text) + 1
 
     def search(pattern: str, path: str) -> Step:
-        return Step(Call("search", {"pattern": pattern, "path": path}), f"grep -rn --include='*.py' '{pattern}' {path}")
+        arguments = {"pattern": pattern} | ({"path": path} if path != "." else {})
+        return Step(Call("search", arguments), f"grep -rn --include='*.py' '{pattern}' {path}")
 
     def read(path: str, start: int, end: int) -> Step:
         arguments = {"path": path, "start": str(start), "end": str(end)}

@@ -1,15 +1,21 @@
 """What a scripted task of 20 steps costs in tokens, beside a client that sends nothing but raw outputs."""
 
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.fake_engine import FakeEngine, tekken_tokenizer
 from tests.frugal_task import ISSUE, make_repository, steps
 from tests.vocabularies import qwen, tekken
 
 from tinsmith.dialects import Call, Control, QwenXml, Spans, Text
+from tinsmith.events import RunStore
+from tinsmith.models.random_weights import Shape, write_random
+from tinsmith.resolve import Request, resolve, resume
 from tinsmith.resolve.brief import Failure, first_turn
 from tinsmith.resolve.opening import DEFAULT_SYSTEM
 from tinsmith.tools import TOOLS, Excerpt, Files, Outputs, ShellResult, Toolbox, describe, failure_text
@@ -148,3 +154,42 @@ def test_twenty_steps_are_frugal(checkout: Path, tmp_path: Path, name: str) -> N
     assert total < floor * 0.85
     assert ours["run"] < raw["run"] / 3 and ours["search"] < raw["search"]
     assert ours["read"] < raw["read"]  # numbers and all, since nothing is shown twice
+
+
+@pytest.mark.parametrize("interrupts", [(), (12,)])
+def test_the_whole_run_is_frugal(checkout: Path, tmp_path: Path, interrupts: tuple[int, ...]) -> None:
+    """The same task through the stages, the loop and the gate; interrupted, every id is still there."""
+    tokenizer = tekken_tokenizer(QwenXml.controls)
+    engines: list[FakeEngine] = []
+    first_turn = 0
+
+    def open_engine(model_path: Path, *, context: int | None, progress: Any, on_restart: Any) -> FakeEngine:
+        script = [step.call for step in steps()]
+        engine = FakeEngine(
+            tokenizer.vocabulary, script, QwenXml(), tokenize=tokenizer.tokenize, first_turn=first_turn
+        )
+        engines.append(engine)
+        return engine
+
+    def progress(line: str) -> None:
+        if any(line.startswith(f"turn {number}:") for number in interrupts):
+            raise KeyboardInterrupt
+
+    model = write_random(tmp_path / "free.gguf", shape=Shape(layers=1, d_model=32, heads=2, kv_heads=1, head_dim=16, ffn=32))
+    asked = Request(checkout, ISSUE, model=str(model), python=Path(sys.executable), state_dir=tmp_path / "state")
+    result = resolve(asked, progress, open_engine=open_engine)
+    for number in interrupts:
+        assert result.status == "interrupted"
+        first_turn = number
+        result = resume(result.run, state_dir=tmp_path / "state", open_engine=open_engine)
+    assert result.status in ("resolved", "unverified"), result  # what the patch audit says is not the point here
+    prompts = [prompt for engine in engines for prompt in engine.prompts]
+    assert all(after[: len(before)] == before for before, after in zip(prompts, prompts[1:], strict=False))
+    events = list(RunStore(tmp_path / "state").open(result.run).events())
+    turns = [event for event in events if event["type"] == "turn"]
+    assert [turn["tool"] for turn in turns] == [step.call.tool for step in steps()]
+    if not interrupts:
+        prefilled = sum(turn["usage"]["prefilled"] for turn in turns)
+        print(f"\ntekken: {prefilled} tokens prefilled in the whole run")
+        assert prefilled <= BUDGET
+        assert prefilled == result.usage["prefilled_tokens"]
