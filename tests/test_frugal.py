@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tinsmith.tools import TOOLS, Excerpt, Files, Outputs, ShellResult, Toolbox,
 from tinsmith.workspace import Sandbox, Workspace, run_reported
 
 BUDGET = 14_000
+TINY = Shape(layers=1, d_model=32, heads=2, kv_heads=1, head_dim=16, ffn=32)
 RAW = 16_900
 """Tokens of raw outputs, task and replies in the study (Tekken)."""
 SUSPECTS = [("shop/discounts.py", "def discount_of", 7), ("shop/orders.py", "def shipping_of", 8)]
@@ -165,9 +167,7 @@ def test_the_whole_run_is_frugal(checkout: Path, tmp_path: Path, interrupts: tup
 
     def open_engine(model_path: Path, *, context: int | None, progress: Any, on_restart: Any) -> FakeEngine:
         script = [step.call for step in steps()]
-        engine = FakeEngine(
-            tokenizer.vocabulary, script, QwenXml(), tokenize=tokenizer.tokenize, first_turn=first_turn
-        )
+        engine = FakeEngine(tokenizer.vocabulary, script, QwenXml(), tokenize=tokenizer.tokenize, first_turn=first_turn)
         engines.append(engine)
         return engine
 
@@ -175,7 +175,9 @@ def test_the_whole_run_is_frugal(checkout: Path, tmp_path: Path, interrupts: tup
         if any(line.startswith(f"turn {number}:") for number in interrupts):
             raise KeyboardInterrupt
 
-    model = write_random(tmp_path / "free.gguf", shape=Shape(layers=1, d_model=32, heads=2, kv_heads=1, head_dim=16, ffn=32))
+    model = write_random(
+        tmp_path / "free.gguf", shape=Shape(layers=1, d_model=32, heads=2, kv_heads=1, head_dim=16, ffn=32)
+    )
     asked = Request(checkout, ISSUE, model=str(model), python=Path(sys.executable), state_dir=tmp_path / "state")
     result = resolve(asked, progress, open_engine=open_engine)
     for number in interrupts:
@@ -184,7 +186,7 @@ def test_the_whole_run_is_frugal(checkout: Path, tmp_path: Path, interrupts: tup
         result = resume(result.run, state_dir=tmp_path / "state", open_engine=open_engine)
     assert result.status in ("resolved", "unverified"), result  # what the patch audit says is not the point here
     prompts = [prompt for engine in engines for prompt in engine.prompts]
-    assert all(after[: len(before)] == before for before, after in zip(prompts, prompts[1:], strict=False))
+    assert all(after[: len(before)] == before for before, after in pairwise(prompts))
     events = list(RunStore(tmp_path / "state").open(result.run).events())
     turns = [event for event in events if event["type"] == "turn"]
     assert [turn["tool"] for turn in turns] == [step.call.tool for step in steps()]

@@ -557,7 +557,7 @@ def test_the_evidence_and_the_events_are_json(bench: Bench) -> None:
     assert gate.after_edit().text == "The reproduction passes. Call finish."
     assert gate.finish("").text == "The gate accepts: what was broken passes, what passed still does."
     assert Evidence(**json.loads(json.dumps(asdict(gate.evidence)))) == gate.evidence
-    assert [event["type"] for event in sink.events] == ["test_run"] * 4 + ["findings"]
+    assert [event["type"] for event in sink.events] == ["test_run"] * 4 + ["findings", "evidence"]
     assert [event["counted"] for event in sink.events[:4]] == [True, True, False, False]
     assert (gate.runs, gate.runs_after_edit) == (6, 5)
     assert gate.seconds == pytest.approx(sum(event["seconds"] for event in sink.events[:4]), abs=0.01)

@@ -4,6 +4,7 @@ The engine replays a script and keeps the accounts of one KV slot; everything el
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +116,7 @@ def check_prefixes(sessions: FakeSessions, events: list[dict[str, Any]]) -> int:
     """Every prompt begins with the one before it, but at a recorded forgetting; how many of these there were."""
     branches = branches_in(events)
     prompts = [prompt for engine in sessions.engines for prompt in engine.prompts]
-    breaks = [
-        (before, after) for before, after in zip(prompts, prompts[1:], strict=False) if after[: len(before)] != before
-    ]
+    breaks = [(before, after) for before, after in pairwise(prompts) if after[: len(before)] != before]
     forgettings = [event for event in events if event["type"] == "forgot"]
     assert len(breaks) == len(forgettings)
     for (before, after), event in zip(breaks, forgettings, strict=True):

@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
-
 from tests.shop import ISSUE, TESTS, git, make_shop, request
+
 from tinsmith.agent import Limits
 from tinsmith.errors import InputError
 from tinsmith.events import RunStore
 from tinsmith.resolve import resolve
 from tinsmith.workspace import fingerprint
+
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:

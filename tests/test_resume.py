@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.shop import ISSUE, TESTS, git, make_shop, request
+
 from tinsmith.agent import branches_in
 from tinsmith.errors import InputError
 from tinsmith.events import RunStore
 from tinsmith.resolve import Result, resolve, resume
 from tinsmith.workspace import fingerprint
-
 
 FEWER = TESTS[: TESTS.index("def test_nine")] + TESTS[TESTS.index("def test_label") :]
 """With these the first candidate that flips the reproduction is accepted."""

@@ -157,6 +157,11 @@ class _Scope:
     def rule_of(self, node: ast.expr) -> tuple[str, str] | None:
         """(rule, name) of a name or attribute chain."""
         name = self.dotted(node)
+        root = node
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        if name and isinstance(root, ast.Name) and self._imported.get(root.id) == "builtins":
+            return "test-access", name  # the module by its name: whoever only calls has no need of it
         parts = name.split(".")
         # `shutil.os.environ`: a module that another one shows.
         inner = [at for at, part in enumerate(parts) if at and part.lstrip("_") in _MODULES and parts[0] != "builtins"]

@@ -51,9 +51,7 @@ class History:
         asked = next((event for event in self.events if event["type"] == "request"), None)
         issue = next((event for event in self.events if event["type"] == "issue"), None)
         if asked is None or issue is None:
-            raise InputError(
-                "not_resumable", "the run was interrupted before anything was done", "Start it again."
-            )
+            raise InputError("not_resumable", "the run was interrupted before anything was done", "Start it again.")
         given = {key: value for key, value in asked.items() if key not in ("v", "seq", "time", "type")}
         return Request.from_json(given, issue["text"], state_dir)
 

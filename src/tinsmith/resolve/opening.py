@@ -69,8 +69,13 @@ def fitting_excerpts(
 
 
 def write_opening(
-    card: ModelCard, dialect: Dialect, transcript: Transcript, brief: str, excerpts: Sequence[Excerpt],
-    toolbox: Toolbox, sink: EventSink,
+    card: ModelCard,
+    dialect: Dialect,
+    transcript: Transcript,
+    brief: str,
+    excerpts: Sequence[Excerpt],
+    toolbox: Toolbox,
+    sink: EventSink,
 ) -> Opening:
     """Writes system text and brief into an empty transcript."""
     transcript.write(dialect.system(card.system or DEFAULT_SYSTEM, TOOLS if card.tools == "full" else ()), "system")

@@ -190,7 +190,11 @@ class _Run:
             self._settle(analysis, done)
             return
         dialect, encoder = self._start_engine()
-        if history.reproduction_stage is None and not analysis.reproduction.failing and self._card.edit_domain == "free":
+        if (
+            history.reproduction_stage is None
+            and not analysis.reproduction.failing
+            and self._card.edit_domain == "free"
+        ):
             analysis = self._reproduce(analysis, runner, dialect, encoder)
         written = self._written()
         start = self._start_tree(written)
@@ -339,9 +343,7 @@ class _Run:
         brief = brief_of(card, request.issue, analysis.failures, shown, notes)
         return write_opening(card, dialect, transcript, brief, shown, toolbox, self._log), shown
 
-    def _reproduce(
-        self, analysis: Analysis, runner: TestRunner, dialect: Dialect, encoder: Encoder
-    ) -> Analysis:
+    def _reproduce(self, analysis: Analysis, runner: TestRunner, dialect: Dialect, encoder: Encoder) -> Analysis:
         """Has the model write a failing test where there is none; what it proves is the new analysis."""
         request, workspace, engine = self._request, self._workspace, self._running()
         assert workspace is not None
