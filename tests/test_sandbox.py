@@ -249,6 +249,27 @@ def test_killing_the_launcher_leaves_no_process(number: int) -> None:
     assert eventually(lambda: groups_left() == [])
 
 
+def test_killing_the_launcher_at_any_moment_of_the_start_leaves_no_process() -> None:
+    """Also in the moment in which bwrap's first child waits for bwrap."""
+    program = (
+        "import sys\n"
+        "from tinsmith.workspace import Sandbox\n"
+        "sandbox = Sandbox.find()\n"
+        "print(flush=True)\n"
+        "while True:\n"
+        "    sandbox.run(['/bin/true', sys.argv[1]], timeout=600)\n"
+    )
+    marker = f"life-{os.getpid()}"
+    for number in range(25):
+        launcher = subprocess.Popen([sys.executable, "-c", program, marker], stdout=subprocess.PIPE)
+        assert launcher.stdout is not None
+        launcher.stdout.readline()
+        time.sleep(0.001 * number)
+        launcher.kill()
+        launcher.communicate()
+    assert eventually(lambda: processes_with(marker) == [])
+
+
 def test_output_is_bounded_and_a_runaway_is_killed() -> None:
     sandbox = Sandbox.find(limits=Limits(output_kept=1000, output_runaway=100_000))
     done = sandbox.run(["/bin/sh", "-c", "echo first; seq 1 5000; echo last"], timeout=20)

@@ -14,6 +14,7 @@ Started by root, the kernel's process limit does not hold; a `pids` control grou
 can be made, otherwise only the wall clock bounds a fork bomb (`checks` says so).
 """
 
+import fcntl
 import json
 import os
 import select
@@ -55,6 +56,19 @@ _ENVIRONMENT = {
     # Byte code is trusted by whole seconds and size, so two edits within a second would run the older code.
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+
+
+# Before it becomes bwrap, the shell starts a watcher in the same process group, which ends the group when our end of the
+# pipe on stdin closes: bwrap that dies early (of a broken pipe, when we are killed as it reports) leaves its first
+# child waiting for ever, before that child has asked to die with its parent. Then the shell joins the control group,
+# whose `cgroup.procs` is $0, where there is one, so that not even bwrap's first child is outside of it.
+_GUARD = """
+exec 3<&0 </dev/null
+{ read -r gone <&3; kill -s KILL -- -$$; } >/dev/null 2>&1 &
+exec 3<&-
+[ -z "$0" ] || echo $$ > "$0"
+exec "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -123,6 +137,9 @@ class Sandbox:
         seccomp = build_filter()
         seccomp_fd = _memory_file(seccomp) if seccomp is not None else None
         status_read, status_write = os.pipe()
+        status_write = _moved_up(status_write)
+        life_read, life_write = os.pipe()
+        life = os.fdopen(life_write, "wb", buffering=0)  # it ends when this process does, however it ends
         arguments = self._policy(extra_ro_binds, extra_rw_binds, symlinks, files)
         if seccomp_fd is not None:
             arguments += ["--seccomp", str(seccomp_fd)]
@@ -130,17 +147,14 @@ class Sandbox:
             arguments += ["--setenv", name, value]
         arguments += ["--json-status-fd", str(status_write), "--chdir", str(cwd), "--"]
         arguments += ["/bin/sh", "-c", self.limits.shell_prologue() + 'exec "$@"', "sh", *argv]
-        command = [str(self.bwrap), *arguments]
-        if group is not None:
-            # A shell joins the group and then becomes bwrap, so not even bwrap's first child is outside of
-            # it.
-            command = ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.joins), *command]
+        joins = str(group.joins) if group is not None else ""
+        command = ["/bin/sh", "-c", _GUARD, joins, str(self.bwrap), *arguments]
         passed = [*files, status_write, *([seccomp_fd] if seccomp_fd is not None else [])]
         started = time.monotonic()
         try:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=life_read,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env={},
@@ -150,12 +164,14 @@ class Sandbox:
             )
         except OSError as error:
             os.close(status_read)
+            life.close()
             raise _setup_failed(f"{self.bwrap}: {error.strerror}") from error
         finally:
-            for fd in passed:
+            for fd in (*passed, life_read):
                 os.close(fd)
         try:
             capture, timed_out = self._attend(process, started + timeout)
+            life.close()
             status = _final_status(process, status_read, capture)
             if process.stdout is not None:
                 _drain(process.stdout.fileno(), capture, rounds=16)
@@ -164,6 +180,7 @@ class Sandbox:
             # it.
             process.kill()
             process.wait()
+            life.close()
             if process.stdout is not None:
                 process.stdout.close()
             os.close(status_read)
@@ -314,7 +331,14 @@ def _memory_file(content: bytes) -> int:
     fd = os.memfd_create("tinsmith", os.MFD_CLOEXEC)
     os.write(fd, content)
     os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+    return _moved_up(fd)
+
+
+def _moved_up(fd: int) -> int:
+    """The same file under a number that the shell of `_GUARD` does not use for itself."""
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(fd)
+    return moved
 
 
 def _setup_failed(words: str) -> MachineError:
