@@ -58,8 +58,8 @@ _ENVIRONMENT = {
 }
 
 
-# Before it becomes bwrap, the shell starts a watcher in the same process group, which ends the group when our end of the
-# pipe on stdin closes: bwrap that dies early (of a broken pipe, when we are killed as it reports) leaves its first
+# Before it becomes bwrap, the shell starts a watcher in the same process group, which ends the group when our end of
+# the pipe on stdin closes: bwrap that dies early (of a broken pipe, when we are killed as it reports) leaves its first
 # child waiting for ever, before that child has asked to die with its parent. Then the shell joins the control group,
 # whose `cgroup.procs` is $0, where there is one, so that not even bwrap's first child is outside of it.
 _GUARD = """
