@@ -275,11 +275,13 @@ class Loop:
     def _record_text(self, budget: int) -> str:
         diff = redact(self._copy.diff(self._copy.base, self.state.tree))
         excerpts = self._toolbox.recent_excerpts()
+        text = self.state.record.text(diff, [shown(excerpt) for excerpt in excerpts], budget, self._encoder.count)
         self._toolbox.forget()
         self._opening.restore_shown()
         for excerpt in excerpts:
-            self._toolbox.show(excerpt)
-        return self.state.record.text(diff, [shown(excerpt) for excerpt in excerpts], budget, self._encoder.count)
+            if shown(excerpt) in text:  # there may be no room for all
+                self._toolbox.show(excerpt)
+        return text
 
     def _left(self, transcript: Transcript) -> int:
         """Tokens for observations: what the window has beside the next call."""
