@@ -4,17 +4,16 @@ It stands where a run must do exactly what the test says. It keeps the accounts 
 what a loop makes an engine read again is seen.
 """
 
-import base64
-import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Event
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tiktoken
-from tests.test_fixed_part import QWEN_PATTERN, packaged
+from tests import vocabularies
+from tests.vocabularies import QWEN_PATTERN
 
 from tinsmith.dialects import Call, Dialect, Encoder, call_pieces
 from tinsmith.engines import (
@@ -254,7 +253,13 @@ def gguf_tokenizer(path: Path) -> Tokenizer:
     bytes_first = [token for token in vocabulary.ids_of_kind("normal") if len(vocabulary.pieces[token]) == 1]
     merged = [id_of[left + right] for left, right in (merge.split(" ") for merge in header.merges)]
     order = list(dict.fromkeys([*bytes_first, *merged]))  # tiktoken merges what has the lowest rank
-    return _bpe(QWEN_PATTERN, [vocabulary.pieces[token] for token in order], order, vocabulary)
+    ranks = {vocabulary.pieces[token]: rank for rank, token in enumerate(order)}
+    encoding = tiktoken.Encoding("gguf", pat_str=QWEN_PATTERN, mergeable_ranks=ranks, special_tokens={})
+
+    def tokenize(text: str) -> list[int]:
+        return [order[rank] for rank in encoding.encode_ordinary(text)]
+
+    return Tokenizer(vocabulary, tokenize)
 
 
 def solder_tokenizer() -> Tokenizer:
@@ -265,21 +270,17 @@ def solder_tokenizer() -> Tokenizer:
 @cache
 def qwen_tokenizer(controls: tuple[str, ...]) -> Tokenizer:
     """Qwen's vocabulary, `controls` after it."""
-    lines = packaged("dashscope", "qwen.tiktoken").read_text().splitlines()
-    return _with_controls(QWEN_PATTERN, [base64.b64decode(line.split()[0]) for line in lines], controls)
+    return _with_controls(vocabularies.qwen(), controls)
 
 
 @cache
 def tekken_tokenizer(controls: tuple[str, ...]) -> Tokenizer:
     """Mistral's vocabulary (Tekken), `controls` after it."""
-    model: dict[str, Any] = json.loads(packaged("mistral-common", "tekken_240911.json").read_bytes())
-    config = model["config"]
-    size = config["default_vocab_size"] - config["default_num_special_tokens"]
-    pieces = [base64.b64decode(entry["token_bytes"]) for entry in model["vocab"][:size]]
-    return _with_controls(config["pattern"], pieces, controls)
+    return _with_controls(vocabularies.tekken(), controls)
 
 
-def _with_controls(pattern: str, pieces: Sequence[bytes], controls: Sequence[str]) -> Tokenizer:
+def _with_controls(encoding: tiktoken.Encoding, controls: Sequence[str]) -> Tokenizer:
+    pieces = tuple(encoding.decode_single_token_bytes(token) for token in range(encoding.n_vocab))
     reserved = {text: len(pieces) + i for i, text in enumerate(controls)}
     vocabulary = Vocabulary(
         pieces=(*pieces, *(text.encode() for text in controls)),
@@ -289,18 +290,7 @@ def _with_controls(pattern: str, pieces: Sequence[bytes], controls: Sequence[str
         bos=None,
         add_bos=False,
     )
-    return _bpe(pattern, pieces, range(len(pieces)), vocabulary)
-
-
-def _bpe(pattern: str, pieces: Sequence[bytes], ids: Sequence[int], vocabulary: Vocabulary) -> Tokenizer:
-    """Byte-pair encoding whose merges have the order of `pieces`; the i-th piece has the id `ids[i]`."""
-    ranks = {piece: rank for rank, piece in enumerate(pieces)}
-    encoding = tiktoken.Encoding("fake", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-
-    def tokenize(text: str) -> list[int]:
-        return [ids[rank] for rank in encoding.encode_ordinary(text)]
-
-    return Tokenizer(vocabulary, tokenize)
+    return Tokenizer(vocabulary, encoding.encode_ordinary)
 
 
 def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
