@@ -31,7 +31,7 @@ from tinsmith.learn.tokenizer import plain_ids, reserved_of, train_tokenizer
 from tinsmith.learn.training import Plan, load, train
 from tinsmith.models import GGUFHeader, find_model
 from tinsmith.tasks import sample
-from tinsmith.tools import EDIT, Files, Toolbox
+from tinsmith.tools import EDIT, Files, ShellResult, Toolbox
 
 pytestmark = pytest.mark.learn
 
@@ -220,7 +220,7 @@ def test_an_example_is_what_the_agent_would_have_written(
             engine,
             QwenXml(),
             encoder,
-            FakeEditOnly(Files(tmp_path), lambda command: (0, "")),
+            FakeEditOnly(Files(tmp_path), lambda command: ShellResult(0, ""), count=encoder.count),
             sampling=GREEDY,
             preamble_tokens=0,
             candidates=lambda tool, call=call: [call],
