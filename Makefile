@@ -4,7 +4,7 @@ BIN := .venv/bin
 LEARN := .venv-learn/bin
 CACHE ?= .cache
 
-.PHONY: demo test test-learn check bench train-solder compare-solder clean
+.PHONY: demo test test-learn check bench prove-kills train-solder compare-solder clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python demo/demo.py $(DEMO_ARGS)
@@ -25,6 +25,9 @@ check: $(BIN)/.ready-dev $(LEARN)/.ready
 bench: $(BIN)/.ready
 	$(BIN)/python -m tinsmith.evals.ranking --cache $(CACHE)/evals
 	$(BIN)/python -m tinsmith.evals.table --cache $(CACHE)/evals
+
+prove-kills: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.kills --kills 500 --seed 1 --mode both --rows $(CACHE)/kills.jsonl
 
 train-solder: $(LEARN)/.ready
 	$(LEARN)/python -m tinsmith.learn.solder --cache $(CACHE)/learn --out src/tinsmith/models/weights/solder.gguf
