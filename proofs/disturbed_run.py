@@ -162,8 +162,7 @@ class Run:
                 find = victims.engines if victim == "engine" else victims.sandboxed
                 if find(process.pid):
                     time.sleep(self._random.uniform(0, 0.4) if victim == "test" else 0)
-                    if there := find(process.pid):
-                        os.kill(self._random.choice(there), signal.SIGKILL)
+                    if (there := find(process.pid)) and _killed(self._random.choice(there)):
                         return True
             time.sleep(0.01)
         return False
@@ -198,13 +197,18 @@ class Run:
 
     def _take(self, answer: Mapping[str, Any]) -> None:
         """The answer of a session that ended by itself. An error does not end a run: it can be resumed."""
-        status = str(answer.get("status", "error"))
+        status, code = str(answer.get("status", "error")), str(answer.get("error", {}).get("code", ""))
+        ended = [event["status"] for event in self._known if event["type"] == "run_ended"]
+        if code == "run_ended" and ended:  # the kill came when all was done
+            status = ended[-1]
         if status in ("error", "interrupted"):
-            self.row.errors.append(str(answer.get("error", {}).get("code", status)))
+            self.row.errors.append(code or status)
+            self._wrong_if(code in ("internal", "no_answer"), f"a fault: {answer['error']}")
             return
-        self.row.status = status
-        patch = answer["patch"]
-        self.row.patch = Path(patch).read_text() if patch else ""
+        run = self._run()
+        assert run is not None
+        patch = self._store.open(run).directory / "patch.diff"
+        self.row.status, self.row.patch = status, patch.read_text() if patch.is_file() else ""
 
     def _wrong_if(self, wrong: bool, reason: str) -> None:
         if wrong and reason not in self.row.wrong:
@@ -248,6 +252,15 @@ def _goes_on_from(after: Sequence[Event], turn: Event) -> bool:
     return True
 
 
+def _killed(pid: int) -> bool:
+    """Whether it was still there to be killed."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def _runs_until(process: subprocess.Popen[bytes], moment: float) -> bool:
     """Whether the process still runs at that moment."""
     try:
@@ -262,4 +275,4 @@ def _last_line(path: Path) -> dict[str, Any]:
     try:
         return json.loads(lines[-1])
     except ValueError:
-        return {"status": "error", "error": {"code": "no_answer"}}
+        return {"status": "error", "error": {"code": "no_answer", "message": lines[-1]}}
