@@ -16,8 +16,8 @@ test-learn: $(LEARN)/.ready
 	$(LEARN)/python -m pytest -m learn
 
 check: $(BIN)/.ready-dev $(LEARN)/.ready
-	$(BIN)/ruff check src tests demo
-	$(BIN)/ruff format --check src tests demo
+	$(BIN)/ruff check src tests demo proofs
+	$(BIN)/ruff format --check src tests demo proofs
 	$(LEARN)/lint-imports
 	$(LEARN)/pyright --pythonpath $(LEARN)/python
 	@echo "check: passed"

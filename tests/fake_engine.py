@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tiktoken
 from tests import vocabularies
 from tests.vocabularies import QWEN_PATTERN
 
-from tinsmith.dialects import Call, Dialect, Encoder, call_pieces
+from tinsmith.dialects import Call, Dialect, Encoder, QwenXml, call_pieces
 from tinsmith.engines import (
     GREEDY,
     Cancelled,
@@ -31,6 +31,7 @@ from tinsmith.engines import (
     Usage,
 )
 from tinsmith.models import GGUFHeader, Vocabulary, find_model
+from tinsmith.models.random_weights import Shape, write_random
 from tinsmith.tools import TOOLS
 
 LIKELY, UNLIKELY = -0.01, -30.0
@@ -224,6 +225,40 @@ class FakeEngine:
     def _said(self, rest: str) -> str | None:
         """The free text before the call, which the opener ends."""
         return rest.split(self._dialect.call_opener())[0]
+
+
+class FakeEngines:
+    """Opens engines that go on with one script, one in each process of a run that is interrupted.
+
+    `first_turn` is the next one's; `options` are FakeEngine's.
+    """
+
+    def __init__(self, script: Sequence[Call | Said], **options: Any) -> None:
+        self.engines: list[FakeEngine] = []
+        self.first_turn = 0
+        self._script, self._options = script, options
+
+    def __call__(
+        self,
+        model_path: Path,
+        *,
+        context: int | None,
+        progress: Callable[[str], None] | None,
+        on_restart: Callable[[str], None] | None,
+    ) -> FakeEngine:
+        given: dict[str, Any] = {"vocabulary": None, **self._options}
+        vocabulary = given.pop("vocabulary")
+        engine = FakeEngine(
+            vocabulary, self._script, QwenXml(), first_turn=self.first_turn, on_restart=on_restart, **given
+        )
+        self.engines.append(engine)
+        return engine
+
+
+def write_free_model(directory: Path) -> Path:
+    """A small file of a model that writes its edits freely: what a FakeEngine is said to run."""
+    tiny = Shape(layers=1, d_model=32, heads=2, kv_heads=1, head_dim=16, ffn=32)
+    return write_random(directory / "free.gguf", shape=tiny)
 
 
 def wanted(grammar: Grammar, text: str) -> str | None:

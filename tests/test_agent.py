@@ -1,13 +1,12 @@
 """The loop on a real engine whose model knows nothing: calls are valid by construction or not at all."""
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.fake_log import FakeLog
 
 from tinsmith.agent import (
     CallWriter,
@@ -19,7 +18,6 @@ from tinsmith.agent import (
     Transcript,
     Verdict,
     WindowFull,
-    branches_in,
 )
 from tinsmith.dialects import Call, Encoder, QwenXml, Text
 from tinsmith.engines import EmbeddedEngine, Sampling, open_engine
@@ -75,23 +73,6 @@ class FakeCopy:
         shutil.copytree(self._root.with_name(tree), self._root)
 
 
-class FakeLog:
-    """Keeps events in a list."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-
-    def append(self, type: str, /, **data: Any) -> None:
-        self.events.append(json.loads(json.dumps({**data, "type": type})))
-
-    def of(self, type: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["type"] == type]
-
-    def branches(self) -> dict[int, list[int]]:
-        """The ids of every branch as the log alone tells them."""
-        return branches_in(self.events)
-
-
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedEngine]:
     tiny = Shape(layers=1, d_model=32, heads=2, kv_heads=1, head_dim=16, ffn=32)
@@ -142,8 +123,9 @@ class Session:
         self.transcript = Transcript(encoder, self.log)
         self.transcript.write(QWEN.system("S", ()), "system")
         self.transcript.write(QWEN.user(brief)[: -len(QWEN.user_end())], "user")
-        opening = Opening(self.transcript, len(self.transcript), show)
+        at = len(self.transcript)
         self.transcript.write(QWEN.user_end(), "user")
+        opening = Opening(self.transcript, at, len(self.transcript), show)
         self.writer = CallWriter(
             engine,
             QWEN,

@@ -6,16 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.fake_engine import FakeEngine, tekken_tokenizer
+from tests.fake_engine import FakeEngines, tekken_tokenizer, write_free_model
 from tests.frugal_task import ISSUE, make_repository, steps
 from tests.vocabularies import qwen, tekken
 
 from tinsmith.dialects import Call, Control, QwenXml, Spans, Text
 from tinsmith.events import RunStore
-from tinsmith.models.random_weights import Shape, write_random
 from tinsmith.resolve import Request, resolve, resume
 from tinsmith.resolve.brief import Failure, first_turn
 from tinsmith.resolve.opening import DEFAULT_SYSTEM
@@ -23,7 +21,6 @@ from tinsmith.tools import TOOLS, Excerpt, Files, Outputs, ShellResult, Toolbox,
 from tinsmith.workspace import Sandbox, Workspace, run_reported
 
 BUDGET = 14_000
-TINY = Shape(layers=1, d_model=32, heads=2, kv_heads=1, head_dim=16, ffn=32)
 RAW = 16_900
 """Tokens of raw outputs, task and replies in the study (Tekken)."""
 SUSPECTS = [("shop/discounts.py", "def discount_of", 7), ("shop/orders.py", "def shipping_of", 8)]
@@ -162,30 +159,21 @@ def test_twenty_steps_are_frugal(checkout: Path, tmp_path: Path, name: str) -> N
 def test_the_whole_run_is_frugal(checkout: Path, tmp_path: Path, interrupts: tuple[int, ...]) -> None:
     """The same task through the stages, the loop and the gate; interrupted, every id is still there."""
     tokenizer = tekken_tokenizer(QwenXml.controls)
-    engines: list[FakeEngine] = []
-    first_turn = 0
-
-    def open_engine(model_path: Path, *, context: int | None, progress: Any, on_restart: Any) -> FakeEngine:
-        script = [step.call for step in steps()]
-        engine = FakeEngine(tokenizer.vocabulary, script, QwenXml(), tokenize=tokenizer.tokenize, first_turn=first_turn)
-        engines.append(engine)
-        return engine
+    engines = FakeEngines([step.call for step in steps()], vocabulary=tokenizer.vocabulary, tokenize=tokenizer.tokenize)
 
     def progress(line: str) -> None:
         if any(line.startswith(f"turn {number}:") for number in interrupts):
             raise KeyboardInterrupt
 
-    model = write_random(
-        tmp_path / "free.gguf", shape=Shape(layers=1, d_model=32, heads=2, kv_heads=1, head_dim=16, ffn=32)
-    )
+    model = write_free_model(tmp_path)
     asked = Request(checkout, ISSUE, model=str(model), python=Path(sys.executable), state_dir=tmp_path / "state")
-    result = resolve(asked, progress, open_engine=open_engine)
+    result = resolve(asked, progress, open_engine=engines)
     for number in interrupts:
         assert result.status == "interrupted"
-        first_turn = number
-        result = resume(result.run, state_dir=tmp_path / "state", open_engine=open_engine)
+        engines.first_turn = number
+        result = resume(result.run, state_dir=tmp_path / "state", open_engine=engines)
     assert result.status in ("resolved", "unverified"), result  # what the patch audit says is not the point here
-    prompts = [prompt for engine in engines for prompt in engine.prompts]
+    prompts = [prompt for engine in engines.engines for prompt in engine.prompts]
     assert all(after[: len(before)] == before for before, after in pairwise(prompts))
     events = list(RunStore(tmp_path / "state").open(result.run).events())
     turns = [event for event in events if event["type"] == "turn"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fake_log import FakeLog
 
 from tinsmith.agent import LimitReached
 from tinsmith.resolve.gate import Evidence, Gate
@@ -86,17 +87,6 @@ COMMAND = f"env PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 {PLUGINS_LOADED}"
 Patch = Mapping[str, str | None]
 
 
-class FakeSink:
-    """Keeps the events."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-
-    def append(self, type: str, **data: Any) -> dict[str, Any]:
-        self.events.append({"type": type, **json.loads(json.dumps(data))})
-        return self.events[-1]
-
-
 class Bench:
     """One copy of the shop, and what its tests say on the clean base."""
 
@@ -113,13 +103,13 @@ class Bench:
         self.workspace = Workspace.create(repo, directory / "work", python=Path(sys.executable))
         self.base = TestRunner(self.workspace, self.sandbox, COMMAND).run(timeout=60)
 
-    def gate(self, test: str | None, sink: FakeSink | None = None, **options: Any) -> Gate:
+    def gate(self, test: str | None, sink: FakeLog | None = None, **options: Any) -> Gate:
         found = find_reproduction(self.base, test or "", self.workspace.tree)
         failing = tuple(outcome for outcome in found.failing if outcome.nodeid == test)
         options = {"limit": 9, "runs": 1, "timeout": 60, **options}
         reproduction = options.pop("reproduction", Reproduction(failing, found.passing))
         command = options.pop("command", COMMAND)
-        return Gate(self.workspace, self.sandbox, command, reproduction, sink or FakeSink(), **options)
+        return Gate(self.workspace, self.sandbox, command, reproduction, sink or FakeLog(), **options)
 
     def patch(self, patch: Patch) -> None:
         self.workspace.restore(self.workspace.base)
@@ -552,7 +542,7 @@ def test_an_honest_fix_is_resolved_and_a_touched_harness_is_said(bench: Bench, h
 
 def test_the_evidence_and_the_events_are_json(bench: Bench) -> None:
     bench.patch({"shop/prices.py": FIX, "conftest.py": "import shop\n"})
-    sink = FakeSink()
+    sink = FakeLog()
     gate = bench.gate(TEN, sink, runs=2, runs_after_edit=3)
     assert gate.after_edit().text == "The reproduction passes. Call finish."
     assert gate.finish("").text == "The gate accepts: what was broken passes, what passed still does."

@@ -123,7 +123,7 @@ EVENTS: list[tuple[str, dict[str, Any]]] = [
     ),
     ("reproduction_written", {"path": "tests/test_repro.py", "text": "def test_x():\n    assert f(10) == 90\n"}),
     (
-        "run_ended",
+        "result",
         {
             "status": "resolved",
             "reason": "the reproduction flips",
@@ -299,7 +299,7 @@ def test_line_numbers_and_signs_of_the_diff() -> None:
 
 @pytest.mark.parametrize("status", ["resolved", "unresolved", "unverified", "error", "interrupted", "odd<b>"])
 def test_each_status_says_what_it_means_in_words(store: RunStore, status: str) -> None:
-    page = checked(write_html(log_of(store, [("run_ended", {"status": status, "reason": "so it is."})]), ""))
+    page = checked(write_html(log_of(store, [("result", {"status": status, "reason": "so it is."})]), ""))
     words = {
         "resolved": "Resolved",
         "unresolved": "No change passed the tests",
@@ -373,7 +373,7 @@ def test_no_log_breaks_it(tmp_path_factory: pytest.TempPathFactory, data: st.Dat
 
 
 def test_what_a_small_model_only_repeats_is_left_out(store: RunStore) -> None:
-    events = [*EVENTS[:-1], ("run_ended", {**EVENTS[-1][1], "summary": "full_name: return False " * 9})]
+    events = [*EVENTS[:-1], ("result", {**EVENTS[-1][1], "summary": "full_name: return False " * 9})]
     assert "full_name: return" not in checked(write_html(log_of(store, events), PATCH)).text
 
 

@@ -3,23 +3,21 @@
 The engine replays a script and keeps the accounts of one KV slot; everything else is real.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fake_engine import FakeEngine
+from tests.fake_engine import FakeEngines, write_free_model
 from tests.shop import BUGGY, git, make_shop, request
 
 from tinsmith.agent import Limits, branches_in
-from tinsmith.dialects import Call, QwenXml
+from tinsmith.dialects import Call
 from tinsmith.events import RunStore
-from tinsmith.models.random_weights import Shape, write_random
 from tinsmith.resolve import Result, resolve, resume
 
 LINE = next(n for n, line in enumerate(BUGGY.split("\n"), 1) if "count > 10" in line)
-TINY = Shape(layers=1, d_model=32, heads=2, kv_heads=1, head_dim=16, ffn=32)
 
 
 def call(tool: str, **arguments: str) -> Call:
@@ -54,28 +52,6 @@ def script(output: str) -> list[Call]:
     return [*steps[:57], look, fix, call("finish", summary="Ten counts too.")]
 
 
-class FakeSessions:
-    """Opens engines that go on with one script, in one run after another."""
-
-    def __init__(self, steps: Sequence[Call], window: int, kill_at: Callable[[int], bool] = lambda n: False) -> None:
-        self.engines: list[FakeEngine] = []
-        self.first_turn = 0
-        self._steps, self._window, self._kill_at = steps, window, kill_at
-
-    def __call__(self, model_path: Path, *, context: int | None, progress: Any, on_restart: Any) -> FakeEngine:
-        engine = FakeEngine(
-            None,
-            self._steps,
-            QwenXml(),
-            context_window=self._window,
-            first_turn=self.first_turn,
-            kill_at=self._kill_at,
-            on_restart=on_restart,
-        )
-        self.engines.append(engine)
-        return engine
-
-
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
     repo = make_shop(tmp_path)
@@ -89,10 +65,10 @@ def repo(tmp_path: Path) -> Path:
 
 
 def run_whole(
-    repo: Path, tmp_path: Path, sessions: FakeSessions, interrupts: Sequence[int] = ()
+    repo: Path, tmp_path: Path, sessions: FakeEngines, interrupts: Sequence[int] = ()
 ) -> tuple[Result, list[dict[str, Any]]]:
     """A run that is interrupted after each of the turns `interrupts` and resumed; its events."""
-    model = write_random(tmp_path / "free.gguf", shape=TINY)
+    model = write_free_model(tmp_path)
     asked = request(
         repo, tmp_path, model=str(model), limits=Limits(turns=80, test_runs=80, tokens=10_000_000), issue="discount"
     )
@@ -112,7 +88,7 @@ def run_whole(
     return result, list(store.open(result.run).events())
 
 
-def check_prefixes(sessions: FakeSessions, events: list[dict[str, Any]]) -> int:
+def check_prefixes(sessions: FakeEngines, events: list[dict[str, Any]]) -> int:
     """Every prompt begins with the one before it, but at a recorded forgetting; how many of these there were."""
     branches = branches_in(events)
     prompts = [prompt for engine in sessions.engines for prompt in engine.prompts]
@@ -128,7 +104,7 @@ def check_prefixes(sessions: FakeSessions, events: list[dict[str, Any]]) -> int:
 
 def test_every_prompt_begins_with_the_one_before_it(repo: Path, tmp_path: Path) -> None:
     """Sixty turns in 16K with interrupts, refused calls, resumes, forgetting and engine restarts."""
-    sessions = FakeSessions(script("seq 1 3000"), 16_384, kill_at=lambda request: request in (7, 90))
+    sessions = FakeEngines(script("seq 1 3000"), context_window=16_384, kill_at=lambda request: request in (7, 90))
     result, events = run_whole(repo, tmp_path, sessions, interrupts=(9, 10, 31, 58))
     assert result.status == "resolved", result
     turns = [event for event in events if event["type"] == "turn"]
@@ -167,7 +143,7 @@ def sampled_end(events: Sequence[dict[str, Any]], turn: dict[str, Any]) -> int:
 def test_half_a_million_tokens_of_output_fit_sixteen_thousand(repo: Path, tmp_path: Path) -> None:
     """Never more than the window is sent: the engine asserts it at every request."""
     noisy = "seq 100000 112000"
-    sessions = FakeSessions(script(noisy), 16_384)
+    sessions = FakeEngines(script(noisy), context_window=16_384)
     result, events = run_whole(repo, tmp_path, sessions)
     assert result.status == "resolved", result
     outputs = RunStore(tmp_path / "state").open(result.run).directory / "outputs"
@@ -179,7 +155,7 @@ def test_half_a_million_tokens_of_output_fit_sixteen_thousand(repo: Path, tmp_pa
 
 
 def test_a_window_that_is_too_small_is_refused_with_the_figures(repo: Path, tmp_path: Path) -> None:
-    sessions = FakeSessions(script("true"), 1_500)
+    sessions = FakeEngines(script("true"), context_window=1_500)
     result, _ = run_whole(repo, tmp_path, sessions)
     assert result.status == "error" and result.error is not None
     assert (result.error.code, result.error.exit_code) == ("window_too_small", 3)

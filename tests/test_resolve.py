@@ -53,6 +53,8 @@ def test_the_log_tells_the_run(shop: Path, tmp_path: Path) -> None:
     assert (row["run"], row["status"], row["model"]) == (result.run, "resolved", "solder")
     assert row["repo"] == str(shop)
     events = list(store.open(result.run).events())
+    # The end is told when report and branch are there, so that a run which is killed before can be resumed.
+    assert [event["type"] for event in events[-2:]] == ["result", "run_ended"]
     kinds = {event["type"] for event in events}
     assert {"issue", "suspects", "engine", "tokens", "call", "turn", "test_run"} <= kinds
     # A branch's tokens are append-only, and a fork begins with a prefix of its parent.

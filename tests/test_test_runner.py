@@ -230,6 +230,20 @@ def test_a_test_that_hangs_or_kills_the_process_is_named(tmp_path: Path, sandbox
     assert died.returncode == 3
 
 
+def test_a_run_that_is_killed_from_outside_is_started_once_more(tmp_path: Path, sandbox: Sandbox) -> None:
+    """As where memory is short; what the tests say then is what they say, and not that there are none."""
+    once = "import os, pathlib\nmark = pathlib.Path('mark')\n"
+    once += "def test_it(): mark.exists() or (mark.write_text(''), os.kill(os.getpid(), 9))\n"
+    always = "import os\ndef test_it(): os.kill(os.getpid(), 9)\n"
+    workspace = make(tmp_path, {"test_once.py": once, "test_always.py": always})
+    runner = TestRunner(workspace, sandbox, PLAIN)
+    report = runner.run(["test_once.py"], timeout=60)
+    assert (report.outcomes["test_once.py::test_it"].outcome, report.starts) == ("passed", 2)
+    report = runner.run(["test_always.py"], timeout=60)
+    assert (report.outcomes["test_always.py::test_it"].outcome, report.starts) == ("crashed", 2)
+    assert runner.run(["test_once.py"], timeout=60).starts == 1
+
+
 def test_printed_text_decides_nothing(tmp_path: Path, sandbox: Sandbox) -> None:
     workspace = make(
         tmp_path,

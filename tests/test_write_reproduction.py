@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.fake_engine import FakeEngine
+from tests.fake_log import FakeLog
 
 from tinsmith.agent import Transcript, branches_in
 from tinsmith.dialects import Call, Encoder, QwenXml
@@ -92,19 +93,6 @@ GOOD = "from shop.prices import discount\n\n\ndef test_ten():\n    assert discou
 PASSES = GOOD.replace("90", "100")
 # Plugins that happen to be installed here cost a second a run.
 COMMAND = f"env PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 {sys.executable} -m pytest -q -p no:cacheprovider"
-
-
-class FakeSink:
-    """Keeps the events."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-
-    def append(self, type: str, /, **data: Any) -> None:
-        self.events.append(json.loads(json.dumps({**data, "type": type})))
-
-    def of(self, type: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["type"] == type]
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +376,7 @@ class Stage:
 
     def __init__(self, engine: TokenEngine, workspace: Workspace, sandbox: Sandbox) -> None:
         self.engine, self.workspace, self.sandbox = engine, workspace, sandbox
-        self.sink = FakeSink()
+        self.sink = FakeLog()
         self.encoder = Encoder(engine.tokenize, engine.vocabulary.reserved)
         opening = Transcript(self.encoder, self.sink)
         opening.write(QWEN.system("S", ()), "system")

@@ -74,12 +74,13 @@ class End:
 class Opening:
     """What every attempt begins with: system text and brief.
 
-    `at` is the length of the transcript before the syntax that ends the brief: the record goes there when
-    observations are forgotten. `excerpts` are the lines that the brief shows.
+    `length` is how much of `transcript` it is, `at` the length before the syntax that ends the brief: the record
+    goes there when observations are forgotten. `restore_shown` counts the lines that the brief shows as shown.
     """
 
     transcript: Transcript
     at: int
+    length: int
     restore_shown: Callable[[], None]
 
 

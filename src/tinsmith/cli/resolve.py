@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from tinsmith.cli.answer import answer_with, as_json_option, error_row
 from tinsmith.cli.interrupt import Interruptible
+from tinsmith.cli.runs import find_run
 from tinsmith.errors import InputError
 
 _EXIT_CODES = {"resolved": 0, "unresolved": 1, "unverified": 4, "error": 5, "interrupted": 130}
@@ -52,13 +53,14 @@ def resolve(
     """
 
     def work() -> tuple[dict[str, Any], int]:
+        from tinsmith.events import RunStore
         from tinsmith.resolve import resolve as start
         from tinsmith.resolve import resume as go_on
 
         with Interruptible() as terminal:
             if resume is not None:
                 _check_alone(context)
-                result = go_on(resume, terminal.say)
+                result = go_on(find_run(RunStore(), resume).run, terminal.say)
             else:
                 result = start(_request(repo, _issue(issue_file, issue_text), flags, terminal), terminal.say)
         answer = result.as_json()

@@ -33,10 +33,10 @@ from tinsmith.evals.scoring import SCORINGS
 from tinsmith.evals.single_edits import DEFAULT_SEED, function_at, read, spread
 from tinsmith.evals.twins import digest, twin
 from tinsmith.models import ModelCard, find_model
-from tinsmith.resolve.brief import Failure, first_turn, shorten
+from tinsmith.resolve.brief import Failure, first_turn
 from tinsmith.resolve.candidates import candidate_calls, excerpts_of
 from tinsmith.resolve.opening import DEFAULT_SYSTEM, MAX_ISSUE_CHARACTERS, MAX_SHOWN_LINES
-from tinsmith.tools import EDIT, TOOLS, Excerpt, Files
+from tinsmith.tools import EDIT, TOOLS, Excerpt, Files, shorten
 
 KEEP = 20
 TOPS = (1, 5, 20)

@@ -24,9 +24,8 @@ from tinsmith.evals.archives import unpack
 from tinsmith.evals.bugs import SingleEdit
 from tinsmith.evals.held_out import HeldOut, held_out, own_sources
 from tinsmith.evals.repositories import commit_all, plant
-from tinsmith.resolve.brief import shorten
-from tinsmith.resolve.gate import failure_text
 from tinsmith.tasks import Mutation, sample
+from tinsmith.tools import failure_text, shorten
 from tinsmith.workspace import Sandbox, TestOutcome, TestReport, TestRunner, Workspace
 
 SHORTEST, LONGEST = 4, 40

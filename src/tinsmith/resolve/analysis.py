@@ -6,8 +6,8 @@ from typing import Any
 
 from tinsmith.agent import EventSink
 from tinsmith.codebase import Evidence, Suspect, is_test_file, rank_suspects
-from tinsmith.resolve.gate import failure_text
 from tinsmith.resolve.reproduction import Reproduction, find_reproduction, test_source
+from tinsmith.tools import failure_text
 from tinsmith.workspace import TestReport, TestRunner, Workspace
 
 
@@ -54,7 +54,7 @@ def analyse(
     base = runner.run(None, timeout=timeout)
     reproduction = find_reproduction(base, issue, workspace.tree)
     progress(f"clean base: {len(reproduction.passing)} passed, {len(reproduction.failing)} reproduce the issue")
-    return locate(workspace, runner, issue, reproduction, 1, base.seconds, timeout, package, sink)
+    return locate(workspace, runner, issue, reproduction, base.starts, base.seconds, timeout, package, sink)
 
 
 def locate(
@@ -72,7 +72,7 @@ def locate(
     clues = Evidence(issue)
     if reproduction.failing:
         traced = runner.run(reproduction.ids, trace=True, timeout=timeout)
-        runs += 1
+        runs += traced.starts
         clues = _clues(workspace, issue, reproduction, traced)
     ranking = rank_suspects(workspace.tree, clues)
     if package:  # the person named the part of the checkout that this is about

@@ -50,6 +50,20 @@ def best_of(attempts: Sequence[Attempt]) -> Attempt:
     return min(accepted, key=lambda attempt: (attempt.findings, attempt.changed_lines, attempt.number))
 
 
+def status_of(best: Attempt, reproduces: bool) -> tuple[str, str]:
+    """Status and reason of a run, from what the gate saw and from nothing else.
+
+    `reproduces`: whether a test failed on the clean base.
+    """
+    if not best.accepted:
+        return "unresolved", f"stopped at {best.reason}"
+    if not reproduces:
+        return "unverified", "no test failed on the clean base, so nothing proves the fix"
+    if best.findings:
+        return "unverified", f"the tests pass, but they prove little: {best.evidence['findings'][0]['text']}"
+    return "resolved", "the reproduction flips and nothing that passed is broken"
+
+
 @dataclass
 class Attempts:
     """What every attempt needs. `start` is the copy that each begins with, `done` those that have ended."""
@@ -73,8 +87,10 @@ class Attempts:
     progress: Callable[[str], None]
     cancel: Event | None
 
-    def run(self, count: int, turn: Mapping[str, Any] | None, transcript: Transcript | None) -> Attempt:
-        """At most `count` attempts that share the limits; the best. `turn`, `transcript`: the one in work, if any."""
+    def run(self, count: int, turn: Mapping[str, Any] | None, transcript: Transcript | None) -> None:
+        """At most `count` attempts that share the limits. `turn`, `transcript`: the one in work, if any."""
+        self.opening.restore_shown()
+        fresh = self.toolbox.state()
         while len(self.done) < count:
             number = len(self.done) + 1
             if turn is not None and transcript is not None:
@@ -84,20 +100,15 @@ class Attempts:
                 state = State(self.start)
                 transcript = self.opening.transcript
                 if number > 1:
-                    transcript = transcript.fork(len(transcript))
+                    transcript = transcript.fork(self.opening.length)
                     self.progress(f"attempt {number} of {count}")
-                self.toolbox.forget()
-                self.opening.restore_shown()
+                self.toolbox.restore(fresh)
             self.workspace.restore(state.tree)
-            attempt = self._attempt(number, count, state, transcript)
-            self.done.append(attempt)
+            self.done.append(self._attempt(number, count, state, transcript))
             turn = transcript = None
-            if not attempt.accepted and not self._left(count).turns:
+            left = self._left(count)
+            if min(left.turns, left.test_runs, left.tokens, left.seconds) <= 0:
                 break
-        best = best_of(self.done)
-        if best is not self.done[-1]:
-            self.workspace.restore(best.tree)
-        return best
 
     def _attempt(self, number: int, count: int, state: State, transcript: Transcript) -> Attempt:
         limits = self._left(count)

@@ -26,12 +26,3 @@ def first_turn(issue: str, failures: Sequence[Failure], suspects: Sequence[Excer
     if notes.strip():
         parts.append(notes.strip())
     return "\n\n".join(parts)
-
-
-def shorten(text: str, limit: int) -> str:
-    """At most `limit` characters of `text`: head and tail, the cut marked."""
-    text = text.strip()
-    if len(text) <= limit:
-        return text
-    head = limit * 2 // 3
-    return f"{text[:head].rstrip()} […] {text[len(text) - (limit - head) :].lstrip()}"

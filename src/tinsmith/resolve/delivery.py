@@ -77,7 +77,7 @@ class Delivery:
         self._progress(f"branch {result.branch}")
 
     def write_texts(self, result: Result, analysis: Analysis | None) -> None:
-        """The pull request's text, the end of the log, and the report, which is a projection of the log."""
+        """The pull request's text, the report, and the end of the log."""
         patch = ""
         if result.patch is not None:
             patch = result.patch.read_text(encoding="utf-8", errors="surrogateescape")
@@ -97,11 +97,18 @@ class Delivery:
         )
         result.pull_request = self._log.directory / "pull_request.md"
         _replace(result.pull_request, pull_request(facts))
-        self._log.end(
-            result.status, reason=result.reason, branch=result.branch, usage=result.usage, summary=self.summary
+        # The report is a projection of the log; `run_ended` comes when nothing is left to be done.
+        self._log.append(
+            "result",
+            status=result.status,
+            reason=result.reason,
+            branch=result.branch,
+            usage=result.usage,
+            summary=self.summary,
         )
         result.report = self._log.directory / "report.html"
         _replace(result.report, write_html(self._log, patch))
+        self._log.end(result.status, reason=result.reason, branch=result.branch)
 
 
 def _replace(path: Path, text: str) -> None:

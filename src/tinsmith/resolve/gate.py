@@ -12,12 +12,12 @@ from typing import Any
 from tinsmith.agent import EventSink, LimitReached, Verdict
 from tinsmith.errors import InputError
 from tinsmith.resolve.audit_literals import test_code
-from tinsmith.resolve.brief import shorten
 from tinsmith.resolve.findings import Finding
 from tinsmith.resolve.harness import Harness, installed_modules
 from tinsmith.resolve.negative_control import must_fail
 from tinsmith.resolve.patch_audit import audit_patch
 from tinsmith.resolve.reproduction import Reproduction
+from tinsmith.tools import describe
 from tinsmith.workspace import Sandbox, TestOutcome, TestReport, TestRunner, Workspace
 
 REPRODUCTION_PASSES = "The reproduction passes. Call finish."
@@ -231,10 +231,10 @@ class Gate:
     def _run(self, workspace: Workspace, nodeids: Sequence[str] | None, *, counted: bool = True) -> TestReport:
         if counted and self.runs_after_edit >= self.limit:
             raise LimitReached(f"the limit of {self.limit} test runs")
-        self.runs += 1
         self.runs_after_edit += counted
         runner = TestRunner(workspace, self._sandbox, self._command, cwd=self._cwd)
         report = runner.run(nodeids, timeout=self._timeout)
+        self.runs += report.starts
         self.seconds += report.seconds
         self._sink.append(
             "test_run",
@@ -242,6 +242,7 @@ class Gate:
             outcomes={nodeid: outcome.outcome for nodeid, outcome in report.outcomes.items()},
             timed_out=report.timed_out,
             seconds=round(report.seconds, 3),
+            starts=report.starts,
             counted=counted,
         )
         return report
@@ -261,25 +262,6 @@ class Gate:
     @staticmethod
     def _of(report: TestReport, nodeids: Sequence[str]) -> list[TestOutcome | None]:
         return [report.outcomes.get(nodeid) for nodeid in nodeids]
-
-
-def describe(outcome: TestOutcome | None) -> str:
-    """One failing test in a few short lines: its id, the error, the innermost place in the tree."""
-    if outcome is None:
-        return "The test did not run."
-    lines = [f"{outcome.nodeid}: {failure_text(outcome)}"]
-    if outcome.frames:
-        frame = outcome.frames[-1]
-        lines.append(f"at {frame.path}:{frame.line} in {frame.function}")
-    return "\n".join(lines)
-
-
-def failure_text(outcome: TestOutcome) -> str:
-    """Exception and message of a failing test, short."""
-    message = " ".join(outcome.message.split())
-    if message.startswith(outcome.exception):
-        return shorten(message, 200)
-    return shorten(f"{outcome.exception}: {message}", 200)
 
 
 def _verdict_on(broken: Sequence[str], accepted: str) -> Verdict:

@@ -81,7 +81,7 @@ class History:
             case "reproduction_stage":
                 self.reproduction_stage = event
             case "test_run":
-                self.runs += 1
+                self.runs += event.get("starts", 1)
                 self.runs_after_edit += event.get("counted", True)
             case "branch":
                 self.branch = event

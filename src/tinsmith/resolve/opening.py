@@ -8,9 +8,9 @@ from tinsmith.dialects import Dialect, Encoder
 from tinsmith.errors import MachineError
 from tinsmith.events import redact
 from tinsmith.models import ModelCard
-from tinsmith.resolve.brief import Failure, first_turn, shorten
+from tinsmith.resolve.brief import Failure, first_turn
 from tinsmith.resolve.candidates import excerpts_of
-from tinsmith.tools import TOOLS, Excerpt, Files, Toolbox
+from tinsmith.tools import TOOLS, Excerpt, Files, Toolbox, shorten
 
 DEFAULT_SYSTEM = (
     "You fix an issue in the repository you are in. Find the cause, change as little as you can, then call finish. "
@@ -94,4 +94,4 @@ def opened(transcript: Transcript, at: int, excerpts: Sequence[Excerpt], toolbox
         for excerpt in excerpts:
             toolbox.show(excerpt)
 
-    return Opening(transcript, at, show)
+    return Opening(transcript, at, len(transcript), show)

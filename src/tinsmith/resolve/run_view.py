@@ -195,7 +195,7 @@ class _Collector:
                 view.attempts.append(event)
             case "branch":
                 view.branch = str(event.get("branch") or "")
-            case "run_ended":
+            case "result":
                 view.status, view.reason = str(event.get("status", "error")), str(event.get("reason", ""))
                 view.branch, view.summary = str(event.get("branch") or ""), str(event.get("summary") or "")
                 view.usage = {key: _number(value) for key, value in _row(event.get("usage")).items()}

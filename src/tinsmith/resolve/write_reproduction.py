@@ -14,12 +14,11 @@ from tinsmith.agent import CLOSING_RESERVE, CallWriter, EventSink, Transcript, W
 from tinsmith.dialects import Dialect, Encoder, FreeText, OneOfValues, Text, ToolSpec
 from tinsmith.engines import Sampling, TokenEngine
 from tinsmith.events import redact
-from tinsmith.resolve.brief import shorten
 from tinsmith.resolve.reproduction import Reproduction
 from tinsmith.resolve.reproduction_place import imports_beside, new_test_path
 from tinsmith.resolve.reproduction_source import Unproven
 from tinsmith.resolve.reproduction_trial import Trials
-from tinsmith.tools import EDIT, Choices
+from tinsmith.tools import EDIT, Choices, shorten
 from tinsmith.workspace import Sandbox, TestOutcome, Workspace
 
 MIN_TEST = 192

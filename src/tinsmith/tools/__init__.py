@@ -7,6 +7,7 @@ from tinsmith.tools.listing import Excerpt, numbered, shown
 from tinsmith.tools.outputs import Outputs
 from tinsmith.tools.places import Missed
 from tinsmith.tools.results import Observation, Shell, ShellResult
+from tinsmith.tools.shortening import shorten
 from tinsmith.tools.shown_lines import ShownLines
 from tinsmith.tools.specs import EDIT, FINISH, READ, RUN, SEARCH, TOOLS
 from tinsmith.tools.test_digest import describe, failure_text
@@ -34,5 +35,6 @@ __all__ = [
     "describe",
     "failure_text",
     "numbered",
+    "shorten",
     "shown",
 ]

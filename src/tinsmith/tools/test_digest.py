@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from tinsmith.tools.shortening import shorten
 from tinsmith.workspace import SESSION, TestOutcome, TestReport
 
 MAX_DESCRIBED = 3
@@ -77,11 +78,8 @@ def failure_text(outcome: TestOutcome) -> str:
     """Exception and message of a failing test, short."""
     message = " ".join(outcome.message.split())
     if not message.startswith(outcome.exception):
-        message = f"{outcome.exception}: {message}".strip()
-    if len(message) <= MAX_MESSAGE:
-        return message
-    head = MAX_MESSAGE * 2 // 3
-    return f"{message[:head].rstrip()} […] {message[len(message) - (MAX_MESSAGE - head) :].lstrip()}"
+        message = f"{outcome.exception}: {message}"
+    return shorten(message, MAX_MESSAGE)
 
 
 def _told(outcome: TestOutcome, source: Callable[[str, int], str]) -> str:

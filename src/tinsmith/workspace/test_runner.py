@@ -7,6 +7,7 @@ command is one test, judged by its exit status.
 import json
 import os
 import shlex
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -66,7 +67,7 @@ class TestOutcome:
 
 @dataclass(frozen=True)
 class TestReport:
-    """One start of the test command."""
+    """What one run of the test command came to."""
 
     __test__ = False
 
@@ -80,6 +81,8 @@ class TestReport:
     """Whether the tests began at all."""
     timed_out: bool
     seconds: float
+    starts: int = 1
+    """How often the command was started: twice where it was killed from outside."""
 
     def failing(self) -> list[TestOutcome]:
         return [outcome for outcome in self.outcomes.values() if not outcome.ok]
@@ -139,14 +142,21 @@ class TestRunner:
         return os.path.relpath(path, self._cwd) + separator + rest
 
     def _start(self, argv: Sequence[str], *, trace: bool, timeout: float) -> TestReport:
-        completed, report = run_reported(
-            self._workspace, self._sandbox, argv, cwd=self._cwd, timeout=timeout, trace=trace
-        )
+        completed, report = self._reported(argv, trace=trace, timeout=timeout)
+        starts = 1
+        if completed.returncode == 128 + signal.SIGKILL and not completed.timed_out and not completed.truncated:
+            # Killed from outside, as where memory is short: that says nothing of the code. A test that kills
+            # itself does so again.
+            completed, report = self._reported(argv, trace=trace, timeout=timeout)
+            starts = 2
         if report is None:
-            return self._without_report(completed, _text(completed))
+            return replace(self._without_report(completed, _text(completed)), starts=starts)
         if completed.returncode == 4 and "error: unrecognized arguments" in report.output:
             raise self._failed_to_start(report.output)
-        return report
+        return replace(report, starts=starts)
+
+    def _reported(self, argv: Sequence[str], *, trace: bool, timeout: float) -> tuple[Completed, TestReport | None]:
+        return run_reported(self._workspace, self._sandbox, argv, cwd=self._cwd, timeout=timeout, trace=trace)
 
     def _without_report(self, completed: Completed, output: str) -> TestReport:
         if completed.returncode in (126, 127) or (self.is_pytest and not completed.timed_out):
