@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -18,3 +19,11 @@ def default_signals() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_environment() -> Iterator[None]:
+    """As at a desk, also in CI: pytest prints longer summaries where these are set, and takes options from them."""
+    before = {name: os.environ.pop(name) for name in ("CI", "BUILD_NUMBER", "PYTEST_ADDOPTS") if name in os.environ}
+    yield
+    os.environ.update(before)
