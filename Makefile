@@ -4,7 +4,7 @@ BIN := .venv/bin
 LEARN := .venv-learn/bin
 CACHE ?= .cache
 
-.PHONY: demo test test-learn check bench prove-kills train-solder compare-solder clean
+.PHONY: demo test test-learn check bench prove-kills prove-random train-solder compare-solder clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python demo/demo.py $(DEMO_ARGS)
@@ -28,6 +28,9 @@ bench: $(BIN)/.ready
 
 prove-kills: $(BIN)/.ready-dev
 	$(BIN)/python -m proofs.kills --kills 500 --seed 1 --mode both --rows $(CACHE)/kills.jsonl
+
+prove-random: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.random_weights --turns 1000 --seed 1
 
 train-solder: $(LEARN)/.ready
 	$(LEARN)/python -m tinsmith.learn.solder --cache $(CACHE)/learn --out src/tinsmith/models/weights/solder.gguf

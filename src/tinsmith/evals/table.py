@@ -63,8 +63,8 @@ def run_once(bug: Bug, model: Path, method: str, seed: int, state: Path) -> Row:
     if result.branch:  # the next run finds the repository as this one did
         git(bug.repo, "update-ref", "-d", f"refs/heads/{result.branch}")
     events = list(RunStore(state).open(result.run).events())
-    # Only the gate's runs, those after an edit, are events.
-    runs = sum(event["type"] == "test_run" for event in events)
+    # As under the limit: what only confirms an accepted fix is not counted.
+    runs = sum(event["type"] == "test_run" and event["counted"] for event in events)
     patch = result.patch.read_text(encoding="utf-8") if result.patch else ""
     return {
         "bug": bug.id,
