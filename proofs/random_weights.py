@@ -16,7 +16,7 @@ from pathlib import Path
 from proofs.kill_tasks import TASKS, Task
 
 from tinsmith.agent import Limits, branches_in
-from tinsmith.dialects import Call, QwenXml
+from tinsmith.dialects import Call, Malformed, QwenXml
 from tinsmith.events import RunStore
 from tinsmith.models import GGUFHeader, byte_characters
 from tinsmith.models.random_weights import CONTROL, DELIMITERS, Shape, write_random
@@ -91,7 +91,7 @@ def session(task: Task, place: Path, model: Path, seed: int, turns: int, found: 
             found.wrong.append(f"{name}: turn {turn['number']} missed: {turn['observation'][:100]}")
 
 
-def parsed(text: str) -> Call | None:
+def parsed(text: str) -> Call | Malformed | None:
     """The last call of a transcript, from its text alone."""
     said = text[text.rindex("<|im_start|>assistant\n") :]
     opener, end = said.find("<tool_call>\n<function="), said.find("<|im_end|>")
