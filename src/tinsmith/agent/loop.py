@@ -18,8 +18,9 @@ from typing import Any, Literal, Protocol
 
 from tinsmith.agent.limits import LimitReached, Limits, Repetition
 from tinsmith.agent.record import Record, place_of, within
+from tinsmith.agent.stages import CLOSING_RESERVE, WindowFull
 from tinsmith.agent.transcript import EventSink, Transcript
-from tinsmith.agent.writer import CLOSING_RESERVE, CallWriter, Options, WindowFull
+from tinsmith.agent.writer import CallWriter, Options
 from tinsmith.dialects import Call, Dialect, Encoder, Text
 from tinsmith.engines import TokenEngine
 from tinsmith.events import redact

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from tinsmith.dialects.protocol import Call, Dialect, ToolSpec
+from tinsmith.dialects.protocol import Dialect
 from tinsmith.dialects.spans import Control, Span, Text
+from tinsmith.dialects.tool_call import Call, ToolSpec
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,8 @@ def arguments_pieces(dialect: Dialect, spec: ToolSpec, call: Call) -> list[Piece
         value = dialect.value_text(parameter, call.arguments[parameter.name])
         pieces.append(Piece(Text(dialect.key_literal(parameter.name, first)), "key", parameter.name))
         pieces.append(Piece(Text(value), "value", parameter.name))
-        whole = dialect.value_abort(parameter)
-        if not value.endswith(whole):
-            pieces.append(Piece(Text(_rest(value, whole)), "syntax"))
+        if rest := value_rest(value, dialect.value_end(parameter)):
+            pieces.append(Piece(Text(rest), "syntax"))
     pieces.append(Piece(Text(dialect.close_literal(not pieces)), "key"))
     return pieces
 
@@ -58,9 +58,6 @@ def _syntax(spans: Iterable[Span]) -> list[Piece]:
     return [Piece(span, "syntax") for span in spans]
 
 
-def _rest(value: str, whole: str) -> str:
-    """What of the closing syntax `whole` is still to come after `value`, which ends in a part of it."""
-    for length in range(len(whole), 0, -1):
-        if value.endswith(whole[:length]):
-            return whole[length:]
-    return whole
+def value_rest(value: str, end: str) -> str:
+    """What of the closing syntax `end` is still to come after `value`, which ends in a part of it."""
+    return next((end[length:] for length in range(len(end), 0, -1) if value.endswith(end[:length])), end)

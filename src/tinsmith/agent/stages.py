@@ -1,0 +1,131 @@
+"""The places of a call that a model fills, one after the other: each is one bounded question to the engine.
+
+What is written lands in the transcript as it is decided. A place with one possible text is appended without asking.
+"""
+
+from collections.abc import Sequence
+from threading import Event
+from typing import Protocol
+
+from tinsmith.agent.transcript import Transcript
+from tinsmith.dialects import Encoder, Text
+from tinsmith.engines import Grammar, OneOf, Sampling, TokenEngine
+
+CLOSING_RESERVE = 96
+"""Tokens kept back for the syntax that ends a call."""
+
+
+class WindowFull(Exception):
+    """The next stage does not fit the context window."""
+
+
+class Stages(Protocol):
+    """Writes a call piece by piece. `EngineStages` asks a model; anything that can choose can stand in for it."""
+
+    def literal(self, text: str) -> None:
+        """Appends `text`, which nobody chooses."""
+        ...
+
+    def choose(self, texts: Sequence[str], follow: Sequence[str] = ()) -> str:
+        """Has one of `texts` chosen and appends it. Where one of them begins another, `follow` are the texts one of
+        which comes next: choosing how that goes on means that the shorter ends. They are not appended."""
+        ...
+
+    def free(self, grammar: Grammar, limit: int, abort: str) -> str:
+        """Has text under `grammar` written, of at most `limit` tokens, appends and returns it, its end included.
+
+        Where the limit comes first it is cut at a whole character and ended with `abort`, which is appended too.
+        """
+        ...
+
+    def room(self) -> int:
+        """Tokens left for the call beside the reserve for closing it. Raises WindowFull where there is none."""
+        ...
+
+
+class EngineStages:
+    """The stages of one call in `transcript`, asked of an engine."""
+
+    def __init__(
+        self,
+        engine: TokenEngine,
+        encoder: Encoder,
+        transcript: Transcript,
+        sampling: Sampling,
+        cancel: Event | None = None,
+    ) -> None:
+        self._engine = engine
+        self._encoder = encoder
+        self._transcript = transcript
+        self._sampling = sampling
+        self._cancel = cancel
+
+    def literal(self, text: str) -> None:
+        """See `Stages`."""
+        self._transcript.write([Text(text)], "syntax")
+
+    def choose(self, texts: Sequence[str], follow: Sequence[str] = ()) -> str:
+        """See `Stages`."""
+        if len(texts) == 1:
+            self.literal(texts[0])
+            return texts[0]
+        limit = self.room()
+        generation = self._engine.generate(
+            self._transcript.ids,
+            grammar=OneOf(tuple(texts)),
+            banned=self._encoder.reserved_ids,
+            sampling=self._drawn(),
+            limit=limit,
+            cancel=self._cancel,
+        )
+        if generation.stop != "grammar":
+            raise WindowFull(f"a value did not end within {limit} tokens")
+        self._transcript.sampled(generation.ids)
+        return self._engine.detokenize(generation.ids).decode()
+
+    def free(self, grammar: Grammar, limit: int, abort: str) -> str:
+        """See `Stages`."""
+        generation = self._engine.generate(
+            self._transcript.ids,
+            grammar=grammar,
+            banned=self._encoder.reserved_ids,
+            sampling=self._drawn(),
+            limit=min(limit, self.room()),
+            cancel=self._cancel,
+        )
+        ids = generation.ids
+        if generation.stop == "grammar":
+            self._transcript.sampled(ids)
+            return self._engine.detokenize(ids).decode()
+        while ids and not _is_closed_by(self._engine.detokenize(ids), abort):
+            ids.pop()
+        self._transcript.sampled(ids)
+        self.literal(abort)
+        return self._engine.detokenize(ids).decode() + abort
+
+    def room(self) -> int:
+        """See `Stages`."""
+        window = self._engine.context_window
+        room = window - len(self._transcript) - CLOSING_RESERVE
+        if room < 1:
+            raise WindowFull(f"the context window of {window} tokens is full")
+        return room
+
+    def _drawn(self) -> Sampling:
+        return sampling_at(self._sampling, len(self._transcript))
+
+
+def sampling_at(sampling: Sampling, place: int) -> Sampling:
+    """Each stage has a seed of its own, from the run's and from where it stands, so that a run is exact to repeat and
+    goes on after an interrupt as it would have without."""
+    seed = (sampling.seed * 1_000_003 + 7_919 * place) % 2**31
+    return Sampling(sampling.temperature, sampling.top_k, sampling.top_p, seed)
+
+
+def _is_closed_by(value: bytes, abort: str) -> bool:
+    """Whether `value` is whole characters and the first place where the closing text occurs is after it."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return False
+    return (text + abort).index(abort) == len(text)
