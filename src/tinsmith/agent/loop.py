@@ -332,7 +332,7 @@ class Loop:
             state.finished = call.arguments.get("summary", "")
         elif not state.retry:
             text += self._repetition.note(_key(call, text))
-            transcript.write(self._dialect.observation(text), "observation")
+            transcript.write(self._dialect.observation(text, self._writer.number(transcript)), "observation")
         if call.tool in ("edit", "run"):
             state.tree = self._copy.snapshot()
         usage = self._engine.end_turn()

@@ -8,8 +8,8 @@ from threading import Event
 from typing import Protocol
 
 from tinsmith.agent.transcript import Transcript
-from tinsmith.dialects import Encoder, Text
-from tinsmith.engines import Grammar, OneOf, Sampling, TokenEngine
+from tinsmith.dialects import Encoder, Spans, Text
+from tinsmith.engines import JsonString, OneOf, Sampling, TokenEngine, Until, can_end
 
 CLOSING_RESERVE = 96
 """Tokens kept back for the syntax that ends a call."""
@@ -26,12 +26,12 @@ class Stages(Protocol):
         """Appends `text`, which nobody chooses."""
         ...
 
-    def choose(self, texts: Sequence[str], follow: Sequence[str] = ()) -> str:
-        """Has one of `texts` chosen and appends it. Where one of them begins another, `follow` are the texts one of
-        which comes next: choosing how that goes on means that the shorter ends. They are not appended."""
+    def choose(self, texts: Sequence[str], follow: Spans = ()) -> str:
+        """Has one of `texts` chosen and appends it. Where one of them begins another, `follow` are what can come next,
+        alternatives: choosing how one of these begins means that the shorter text ends. They are not appended."""
         ...
 
-    def free(self, grammar: Grammar, limit: int, abort: str) -> str:
+    def free(self, grammar: Until | JsonString, limit: int, abort: str) -> str:
         """Has text under `grammar` written, of at most `limit` tokens, appends and returns it, its end included.
 
         Where the limit comes first it is cut at a whole character and ended with `abort`, which is appended too.
@@ -64,7 +64,7 @@ class EngineStages:
         """See `Stages`."""
         self._transcript.write([Text(text)], "syntax")
 
-    def choose(self, texts: Sequence[str], follow: Sequence[str] = ()) -> str:
+    def choose(self, texts: Sequence[str], follow: Spans = ()) -> str:
         """See `Stages`."""
         if len(texts) == 1:
             self.literal(texts[0])
@@ -83,7 +83,7 @@ class EngineStages:
         self._transcript.sampled(generation.ids)
         return self._engine.detokenize(generation.ids).decode()
 
-    def free(self, grammar: Grammar, limit: int, abort: str) -> str:
+    def free(self, grammar: Until | JsonString, limit: int, abort: str) -> str:
         """See `Stages`."""
         generation = self._engine.generate(
             self._transcript.ids,
@@ -97,7 +97,7 @@ class EngineStages:
         if generation.stop == "grammar":
             self._transcript.sampled(ids)
             return self._engine.detokenize(ids).decode()
-        while ids and not _is_closed_by(self._engine.detokenize(ids), abort):
+        while ids and not _may_end(grammar, self._engine.detokenize(ids)):
             ids.pop()
         self._transcript.sampled(ids)
         self.literal(abort)
@@ -122,10 +122,8 @@ def sampling_at(sampling: Sampling, place: int) -> Sampling:
     return Sampling(sampling.temperature, sampling.top_k, sampling.top_p, seed)
 
 
-def _is_closed_by(value: bytes, abort: str) -> bool:
-    """Whether `value` is whole characters and the first place where the closing text occurs is after it."""
+def _may_end(grammar: Until | JsonString, written: bytes) -> bool:
     try:
-        text = value.decode()
+        return can_end(grammar, written.decode())
     except UnicodeDecodeError:
         return False
-    return (text + abort).index(abort) == len(text)

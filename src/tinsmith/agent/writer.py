@@ -154,8 +154,10 @@ class CallWriter:
         transcript.write(dialect.tool_start(), "syntax")
         names = self._toolbox.available()
         tools = {dialect.tool_literal(name): name for name in names}
-        chosen = tools[stages.choose(list(tools))]
+        chosen = tools[stages.choose(list(tools), dialect.tool_follow())]
         spec = next(spec for spec in self._toolbox.specs if spec.name == chosen)
+        number = self.number(transcript)
+        transcript.write(dialect.arguments_start(number), "syntax")
         options = self.options(transcript, spec.name)
         if options is None:
             return Written(self._write_arguments(transcript, spec), None, said)
@@ -186,7 +188,7 @@ class CallWriter:
 
             def append(branch: Transcript, call: Call = call, ids: Sequence[int] = option.ids) -> Call:
                 branch.sampled(ids, "ranked")
-                branch.write(self._dialect.call_end(), "syntax")
+                branch.write(self._dialect.call_end(self.number(branch)), "syntax")
                 return call
 
             yield key, append
@@ -212,10 +214,14 @@ class CallWriter:
         transcript.sampled(ids)
         return self._engine.detokenize(ids).decode(errors="replace")
 
+    def number(self, transcript: Transcript) -> int:
+        """The number of the last call in `transcript`, from 0."""
+        return transcript.ids.count(self._opener) - 1
+
     def _stages(self, transcript: Transcript) -> EngineStages:
         return EngineStages(self._engine, self._encoder, transcript, self._sampling, self._cancel)
 
     def _write_arguments(self, transcript: Transcript, spec: ToolSpec) -> Call:
         call = write_arguments(self._stages(transcript), self._dialect, self._toolbox, spec)
-        transcript.write(self._dialect.call_end(), "syntax")
+        transcript.write(self._dialect.call_end(self.number(transcript)), "syntax")
         return call

@@ -11,7 +11,7 @@ from typing import Protocol
 from tinsmith.dialects.conversation import Conversation
 from tinsmith.dialects.spans import Spans
 from tinsmith.dialects.tool_call import Call, Malformed, Parameter, ToolSpec
-from tinsmith.engines import Grammar
+from tinsmith.engines import JsonString, Until
 
 
 class Dialect(Protocol):
@@ -36,8 +36,8 @@ class Dialect(Protocol):
         """What `user` ends with: more text can stand before it, in the same turn."""
         ...
 
-    def observation(self, text: str) -> Spans:
-        """The result of the call just made."""
+    def observation(self, text: str, number: int = 0) -> Spans:
+        """The result of the call just made, the transcript's call of that number."""
         ...
 
     def assistant_start(self) -> Spans:
@@ -62,7 +62,16 @@ class Dialect(Protocol):
         ...
 
     def tool_literal(self, name: str) -> str:
-        """The tool's name and what ends it."""
+        """The tool's name, and what ends it where that is text."""
+        ...
+
+    def tool_follow(self) -> Spans:
+        """What comes after `tool_literal` and tells a name from a longer one: alternatives. Empty where the name shows
+        its end."""
+        ...
+
+    def arguments_start(self, number: int) -> Spans:
+        """The syntax between the name and the arguments of the transcript's call of that number, from 0."""
         ...
 
     def key_literal(self, key: str, first: bool) -> str:
@@ -73,7 +82,7 @@ class Dialect(Protocol):
         """The text that ends the arguments."""
         ...
 
-    def free_value(self, parameter: Parameter) -> Grammar:
+    def free_value(self, parameter: Parameter) -> Until | JsonString:
         """Any string and what ends it."""
         ...
 
@@ -92,13 +101,13 @@ class Dialect(Protocol):
         """All of the syntax that ends a value; what of it `value_text` lacks is appended without asking."""
         ...
 
-    def value_follow(self, parameter: Parameter) -> tuple[str, ...]:
-        """The texts one of which comes after a `value_text`, and tells a value from a longer one that begins with it.
+    def value_follow(self, parameter: Parameter) -> Spans:
+        """What comes after a `value_text` and tells a value from a longer one that begins with it: alternatives.
         They are no part of the value. Empty where every value shows its own end."""
         ...
 
-    def call_end(self) -> Spans:
-        """Ends the call and the model's turn."""
+    def call_end(self, number: int = 0) -> Spans:
+        """Ends the transcript's call of that number and the model's turn."""
         ...
 
     def parse(self, text: str, tools: Sequence[ToolSpec]) -> Call | Malformed | None:

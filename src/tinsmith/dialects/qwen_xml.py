@@ -19,7 +19,7 @@ from tinsmith.dialects.conversation import Conversation, Step
 from tinsmith.dialects.spans import Control, Span, Spans, Text
 from tinsmith.dialects.tool_call import Call, Malformed, Parameter, ToolSpec
 from tinsmith.dialects.writing import call_pieces
-from tinsmith.engines import Grammar, Until
+from tinsmith.engines import Until
 
 _START = Control("<|im_start|>")
 _END = Control("<|im_end|>")
@@ -63,7 +63,7 @@ class QwenXml:
     def user_end(self) -> Spans:
         return [_END, Text("\n")]
 
-    def observation(self, text: str) -> Spans:
+    def observation(self, text: str, number: int = 0) -> Spans:
         return [_START, Text("user\n"), _RESULT, Text("\n" + text + "\n"), _RESULT_END, _END, Text("\n")]
 
     def assistant_start(self) -> Spans:
@@ -104,13 +104,19 @@ class QwenXml:
     def tool_literal(self, name: str) -> str:
         return name + ">\n"
 
+    def tool_follow(self) -> Spans:
+        return []
+
+    def arguments_start(self, number: int) -> Spans:
+        return []
+
     def key_literal(self, key: str, first: bool) -> str:
         return f"<parameter={key}>\n"
 
     def close_literal(self, first: bool) -> str:
         return _CLOSE
 
-    def free_value(self, parameter: Parameter) -> Grammar:
+    def free_value(self, parameter: Parameter) -> Until:
         return Until(_VALUE_END)
 
     def value_text(self, parameter: Parameter, value: str) -> str:
@@ -125,10 +131,10 @@ class QwenXml:
     def value_end(self, parameter: Parameter) -> str:
         return _VALUE_END
 
-    def value_follow(self, parameter: Parameter) -> tuple[str, ...]:
-        return (_VALUE_END.removeprefix("\n"),)
+    def value_follow(self, parameter: Parameter) -> Spans:
+        return [Text(_VALUE_END.removeprefix("\n"))]
 
-    def call_end(self) -> Spans:
+    def call_end(self, number: int = 0) -> Spans:
         return [_CALL_END, _END, Text("\n")]
 
     def parse(self, text: str, tools: Sequence[ToolSpec]) -> Call | Malformed | None:

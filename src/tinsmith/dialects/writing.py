@@ -41,8 +41,8 @@ def arguments_pieces(dialect: Dialect, spec: ToolSpec, call: Call) -> list[Piece
     return pieces
 
 
-def call_pieces(dialect: Dialect, spec: ToolSpec, call: Call) -> list[Piece]:
-    """The model's whole turn, from the turn's opening to its end."""
+def call_pieces(dialect: Dialect, spec: ToolSpec, call: Call, number: int = 0) -> list[Piece]:
+    """The model's whole turn with the transcript's call of that number, from its opening to its end."""
     pieces = [
         *_syntax(dialect.assistant_start()),
         Piece(Control(dialect.call_opener()), "syntax"),
@@ -50,8 +50,8 @@ def call_pieces(dialect: Dialect, spec: ToolSpec, call: Call) -> list[Piece]:
     ]
     grammar_end = dialect.tool_literal(spec.name)
     pieces.append(Piece(Text(grammar_end), "tool"))
-    pieces += arguments_pieces(dialect, spec, call)
-    return pieces + _syntax(dialect.call_end())
+    pieces += [*_syntax(dialect.arguments_start(number)), *arguments_pieces(dialect, spec, call)]
+    return pieces + _syntax(dialect.call_end(number))
 
 
 def _syntax(spans: Iterable[Span]) -> list[Piece]:

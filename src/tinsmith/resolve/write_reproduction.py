@@ -126,7 +126,8 @@ def write_reproduction(
             progress(f"{path} reproduces the issue")
             return written, trials.runs
         progress(f"reproduction {number} of {attempts} refused: {reason}")
-        transcript.write(dialect.observation(f"{reason}\nWrite the whole file again."), "observation")
+        answer = dialect.observation(f"{reason}\nWrite the whole file again.", writer.number(transcript))
+        transcript.write(answer, "observation")
     return None, trials.runs
 
 
