@@ -66,7 +66,7 @@ _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[^u])")
 
 
 def can_end(grammar: Until | JsonString, written: str) -> bool:
-    """Whether a text under `grammar` may end after `written`, its beginning: whether what ends it would end it there."""
+    """Whether a text under `grammar` that begins with `written` may end there, and the end would be taken for it."""
     if isinstance(grammar, Until):
         return (written + grammar.end).index(grammar.end) == len(written)
     return "\\" not in _ESCAPE.sub("", written)
