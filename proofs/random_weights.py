@@ -1,6 +1,6 @@
 """Sessions of models with random weights through everything: stages, loop, tools, sandbox and gate.
 
-What holds for a model that knows nothing holds for any. `make prove-random` runs 1,000 turns over small repositories
+Such a model tries what no trained one would. `make prove-random` runs 1,000 turns over small repositories
 with a planted bug and shows that every call is read back from the ids as it was done, that none misses a path, a
 range or a match, that every tool is used, and that no run ends as *resolved*.
 """

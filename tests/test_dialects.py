@@ -12,7 +12,9 @@ from tinsmith.dialects import (
     Call,
     Control,
     Encoder,
+    FreeText,
     Malformed,
+    OneOfValues,
     Piece,
     QwenXml,
     Spans,
@@ -20,12 +22,11 @@ from tinsmith.dialects import (
     arguments_pieces,
     call_pieces,
     dialect_named,
-    value_rest,
 )
-from tinsmith.engines import EmbeddedEngine, Sampling, Until, open_engine
+from tinsmith.engines import EmbeddedEngine, OneOf, Sampling, Until, open_engine
 from tinsmith.errors import InputError
 from tinsmith.models.random_weights import write_random
-from tinsmith.tools import EDIT, FINISH, SEARCH, TOOLS
+from tinsmith.tools import EDIT, FINISH, READ, SEARCH, TOOLS
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
@@ -131,7 +132,7 @@ def test_a_value_is_cut_where_the_grammar_cuts_it(text: str) -> None:
     """`Until` admits exactly what ends at the first terminator; so does the parser."""
     end = (text + END).index(END)
     whole = f"<tool_call>\n<function=run>\n<parameter=command>\n{text[:end]}{END}</function>\n</tool_call>"
-    assert QWEN.free_value(SEARCH.parameter("pattern")) == Until(END)
+    assert QWEN.value(SEARCH.parameter("pattern"), FreeText()) == Until(END)
     assert QWEN.parse(whole, TOOLS) == Call("run", {"command": text[:end]})
 
 
@@ -242,11 +243,13 @@ def test_what_a_model_decodes_is_what_parse_reads(engine: EmbeddedEngine, encode
         assert QWEN.parse(text, TOOLS) == Call("run", {"command": value})
 
 
-@pytest.mark.parametrize(("value", "text"), [("a", "a\n"), ("", "\n"), ("b\nc", "b\nc" + END)])
-def test_a_value_of_one_line_ends_with_it(value: str, text: str) -> None:
-    parameter = EDIT.parameter("old")
-    assert QWEN.value_text(parameter, value) == text
-    assert text + value_rest(text, QWEN.value_end(parameter)) == value + END
+def test_domains_of_lines_end_in_a_newline() -> None:
+    parameter = READ.parameter("path")
+    one_line, many_lines = OneOfValues(("a", "b c")), OneOfValues(("a", "b\nc"))
+    assert QWEN.value(parameter, one_line) == OneOf(("a", "b c"), end="\n")
+    assert QWEN.value_close(parameter, one_line) == "</parameter>\n"
+    assert QWEN.value(parameter, many_lines) == OneOf(("a", "b\nc"), end=END)
+    assert QWEN.value_close(parameter, many_lines) == QWEN.value_close(parameter, FreeText()) == ""
 
 
 def test_dialects_by_name() -> None:

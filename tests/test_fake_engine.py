@@ -196,7 +196,7 @@ def _counted(engine: TokenEngine) -> list[tuple[int, int, int]]:
     for _ in range(2):
         engine.begin_turn()
         engine.warm(ids)
-        assert engine.detokenize(engine.generate(named, grammar=OneOf(("run>\n",)), limit=9).ids) == b"run>\n"
+        assert engine.detokenize(engine.generate(named, grammar=QWEN.tool_choice(["run"]), limit=9).ids) == b"run>\n"
         usage = engine.end_turn()
         found.append((usage.prefilled, usage.reused, usage.requests))
     return found

@@ -1,16 +1,17 @@
 """The loop: ask, act, observe, until a gate says done. Knows neither the model nor the repository."""
 
-from tinsmith.agent.arguments import Tools, write_arguments
 from tinsmith.agent.limits import LimitReached, Limits
 from tinsmith.agent.loop import MIN_OBSERVATION, Copy, End, Judge, Loop, Opening, State, Verdict
 from tinsmith.agent.record import Record, within
-from tinsmith.agent.stages import CLOSING_RESERVE, EngineStages, Stages, WindowFull
 from tinsmith.agent.transcript import EventSink, Transcript, branches_in
 from tinsmith.agent.writer import (
+    CLOSING_RESERVE,
     CallWriter,
     Option,
     Options,
     Order,
+    Tools,
+    WindowFull,
     Written,
     as_options,
     by_likelihood,
@@ -22,7 +23,6 @@ __all__ = [
     "CallWriter",
     "Copy",
     "End",
-    "EngineStages",
     "EventSink",
     "Judge",
     "LimitReached",
@@ -33,7 +33,6 @@ __all__ = [
     "Options",
     "Order",
     "Record",
-    "Stages",
     "State",
     "Tools",
     "Transcript",
@@ -44,5 +43,4 @@ __all__ = [
     "branches_in",
     "by_likelihood",
     "within",
-    "write_arguments",
 ]

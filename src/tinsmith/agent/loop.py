@@ -18,9 +18,8 @@ from typing import Any, Literal, Protocol
 
 from tinsmith.agent.limits import LimitReached, Limits, Repetition
 from tinsmith.agent.record import Record, place_of, within
-from tinsmith.agent.stages import CLOSING_RESERVE, WindowFull
 from tinsmith.agent.transcript import EventSink, Transcript
-from tinsmith.agent.writer import CallWriter, Options
+from tinsmith.agent.writer import CLOSING_RESERVE, CallWriter, Options, WindowFull
 from tinsmith.dialects import Call, Dialect, Encoder, Text
 from tinsmith.engines import TokenEngine
 from tinsmith.events import redact
@@ -332,7 +331,7 @@ class Loop:
             state.finished = call.arguments.get("summary", "")
         elif not state.retry:
             text += self._repetition.note(_key(call, text))
-            transcript.write(self._dialect.observation(text, self._writer.number(transcript)), "observation")
+            transcript.write(self._dialect.observation(text), "observation")
         if call.tool in ("edit", "run"):
             state.tree = self._copy.snapshot()
         usage = self._engine.end_turn()

@@ -8,16 +8,22 @@ model's to spend.
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
 
-from tinsmith.agent.arguments import Tools, write_arguments
-from tinsmith.agent.stages import EngineStages, sampling_at
 from tinsmith.agent.transcript import Transcript
-from tinsmith.dialects import Call, Dialect, Encoder, ToolSpec, arguments_pieces
-from tinsmith.engines import Sampling, TokenEngine, best_first
+from tinsmith.dialects import Call, Dialect, Encoder, FreeText, OneOfValues, Text, ToolSpec, arguments_pieces
+from tinsmith.engines import Grammar, Sampling, TokenEngine, best_first
+from tinsmith.tools import Choices
+
+CLOSING_RESERVE = 96
+"""Tokens kept back for the syntax that ends a call."""
+
+
+class WindowFull(Exception):
+    """The next stage does not fit the context window."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,20 @@ class Written:
     said: str = ""
 
 
+class Tools(Protocol):
+    """What can be called now: the toolbox, or a part of it."""
+
+    specs: Sequence[ToolSpec]
+
+    def available(self) -> list[str]:
+        """The names of the tools that can be called now; at least one."""
+        ...
+
+    def choices(self, tool: str, given: Mapping[str, str]) -> Choices:
+        """What may come next in a call of `tool` that has `given` so far."""
+        ...
+
+
 class CallWriter:
     """Writes the model's turns into a transcript.
 
@@ -146,18 +166,14 @@ class CallWriter:
         """Decodes the model's next turn. Raises WindowFull, EngineError, Cancelled."""
         dialect = self._dialect
         transcript.write(dialect.assistant_start(), "syntax")
-        stages = self._stages(transcript)
-        stages.room()  # raises before an engine is given more than it can read
+        self._room(transcript)  # raises before an engine is given more than it can read
         self._engine.warm(transcript.ids, self._cancel)
         said = self._write_preamble(transcript)
         transcript.sampled([self._opener], "syntax")
         transcript.write(dialect.tool_start(), "syntax")
         names = self._toolbox.available()
-        tools = {dialect.tool_literal(name): name for name in names}
-        chosen = tools[stages.choose(list(tools), dialect.tool_follow())]
-        spec = next(spec for spec in self._toolbox.specs if spec.name == chosen)
-        number = self.number(transcript)
-        transcript.write(dialect.arguments_start(number), "syntax")
+        text = self._choose(transcript, dialect.tool_choice(names), [dialect.tool_literal(name) for name in names])
+        spec = next(spec for spec in self._toolbox.specs if spec.name == dialect.tool_from(text))
         options = self.options(transcript, spec.name)
         if options is None:
             return Written(self._write_arguments(transcript, spec), None, said)
@@ -169,7 +185,7 @@ class CallWriter:
         None where this model writes the tool's arguments, or none fits the window.
         """
         spec = next(spec for spec in self._toolbox.specs if spec.name == tool)
-        room = self._stages(transcript).room()
+        room = self._room(transcript)
         calls = self._candidates(tool)
         encoded = zip(calls, as_options(self._dialect, self._encoder, spec, calls), strict=True)
         fitting = {call_key(call): (call, option) for call, option in encoded if len(option.ids) <= room}
@@ -188,7 +204,7 @@ class CallWriter:
 
             def append(branch: Transcript, call: Call = call, ids: Sequence[int] = option.ids) -> Call:
                 branch.sampled(ids, "ranked")
-                branch.write(self._dialect.call_end(self.number(branch)), "syntax")
+                branch.write(self._dialect.call_end(), "syntax")
                 return call
 
             yield key, append
@@ -206,22 +222,108 @@ class CallWriter:
             grammar=None,
             banned=self._free_ban - {self._opener},
             stop=[self._opener],
-            sampling=sampling_at(self._sampling, len(transcript)),
-            limit=min(self._preamble, self._stages(transcript).room()),
+            sampling=self._sampling_at(transcript),
+            limit=min(self._preamble, self._room(transcript)),
             cancel=self._cancel,
         )
         ids = [token.id for token in generation.tokens if token.id != self._opener]
         transcript.sampled(ids)
         return self._engine.detokenize(ids).decode(errors="replace")
 
-    def number(self, transcript: Transcript) -> int:
-        """The number of the last call in `transcript`, from 0."""
-        return transcript.ids.count(self._opener) - 1
-
-    def _stages(self, transcript: Transcript) -> EngineStages:
-        return EngineStages(self._engine, self._encoder, transcript, self._sampling, self._cancel)
-
     def _write_arguments(self, transcript: Transcript, spec: ToolSpec) -> Call:
-        call = write_arguments(self._stages(transcript), self._dialect, self._toolbox, spec)
-        transcript.write(self._dialect.call_end(self.number(transcript)), "syntax")
-        return call
+        dialect, given = self._dialect, dict[str, str]()
+        while True:
+            choices = self._toolbox.choices(spec.name, given)
+            key = self._write_key(transcript, spec, choices, first=not given)
+            if key is None:
+                break
+            given[key] = self._write_value(transcript, spec, key, choices)
+        transcript.write(dialect.call_end(), "syntax")
+        return Call(spec.name, given)
+
+    def _write_key(self, transcript: Transcript, spec: ToolSpec, choices: Choices, first: bool) -> str | None:
+        dialect = self._dialect
+        literals: dict[str, str | None] = {dialect.key_literal(key, first): key for key in choices.options}
+        if choices.may_close:
+            literals[dialect.close_literal(first)] = None
+        grammar = dialect.key_choice(spec, list(choices.options), choices.may_close, first)
+        return literals[self._choose(transcript, grammar, list(literals))]
+
+    def _write_value(self, transcript: Transcript, spec: ToolSpec, key: str, choices: Choices) -> str:
+        dialect, parameter, domain = self._dialect, spec.parameter(key), choices.options[key]
+        grammar = dialect.value(parameter, domain)
+        if isinstance(domain, OneOfValues):
+            if len(domain.values) == 1:
+                text = dialect.value_text(parameter, domain.values[0])
+                transcript.write([Text(text)], "syntax")
+            else:
+                text = self._constrained(transcript, grammar, self._room(transcript))
+        else:
+            text = self._free(transcript, grammar, domain, dialect.value_abort(parameter))
+        transcript.write([Text(dialect.value_close(parameter, domain))], "syntax")
+        return dialect.value_from(parameter, text)
+
+    def _choose(self, transcript: Transcript, grammar: Grammar, literals: Sequence[str]) -> str:
+        """One of `literals`; where there is but one it is appended without decoding."""
+        if len(literals) == 1:
+            transcript.write([Text(literals[0])], "syntax")
+            return literals[0]
+        return self._constrained(transcript, grammar, self._room(transcript))
+
+    def _constrained(self, transcript: Transcript, grammar: Grammar, limit: int) -> str:
+        """A value of a finite domain: always complete unless the window ends."""
+        generation = self._engine.generate(
+            transcript.ids,
+            grammar=grammar,
+            banned=self._free_ban,
+            sampling=self._sampling_at(transcript),
+            limit=limit,
+            cancel=self._cancel,
+        )
+        if generation.stop != "grammar":
+            raise WindowFull(f"a value did not end within {limit} tokens")
+        ids = [token.id for token in generation.tokens]
+        transcript.sampled(ids)
+        return self._engine.detokenize(ids).decode()
+
+    def _free(self, transcript: Transcript, grammar: Grammar, domain: FreeText, abort: str) -> str:
+        """A free value and its end; where the bound comes first, its whole characters and then its end."""
+        limit = min(domain.max_tokens, self._room(transcript))
+        generation = self._engine.generate(
+            transcript.ids,
+            grammar=grammar,
+            banned=self._free_ban,
+            sampling=self._sampling_at(transcript),
+            limit=limit,
+            cancel=self._cancel,
+        )
+        ids = [token.id for token in generation.tokens]
+        if generation.stop == "grammar":
+            transcript.sampled(ids)
+            return self._engine.detokenize(ids).decode()
+        while ids and not _is_closed_by(self._engine.detokenize(ids), abort):
+            ids.pop()
+        transcript.sampled(ids)
+        transcript.write([Text(abort)], "syntax")
+        return self._engine.detokenize(ids).decode() + abort
+
+    def _room(self, transcript: Transcript) -> int:
+        room = self._engine.context_window - len(transcript) - CLOSING_RESERVE
+        if room < 1:
+            raise WindowFull(f"the context window of {self._engine.context_window} tokens is full")
+        return room
+
+    def _sampling_at(self, transcript: Transcript) -> Sampling:
+        """Each stage has a seed of its own, from the run's and from where it stands, so that a run is exact to
+        repeat and goes on after an interrupt as it would have without."""
+        seed = (self._sampling.seed * 1_000_003 + 7_919 * len(transcript)) % 2**31
+        return Sampling(self._sampling.temperature, self._sampling.top_k, self._sampling.top_p, seed)
+
+
+def _is_closed_by(value: bytes, abort: str) -> bool:
+    """Whether `value` is whole characters and the first place where the closing text occurs is after it."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return False
+    return (text + abort).index(abort) == len(text)

@@ -1,33 +1,27 @@
 """How each model family writes turns and tool calls, and what text may never become a control token."""
 
-from tinsmith.dialects.conversation import Answered, Conversation, Exchange, Step, call_id
-from tinsmith.dialects.protocol import Dialect
-from tinsmith.dialects.qwen_xml import QwenXml
-from tinsmith.dialects.spans import Control, Encoder, ReservedIdError, Span, Spans, Text
-from tinsmith.dialects.tool_call import (
+from tinsmith.dialects.protocol import (
     Call,
+    Dialect,
     Domain,
     FreeText,
-    JsonValue,
     Malformed,
     OneOfValues,
     Parameter,
     ToolSpec,
 )
-from tinsmith.dialects.writing import Piece, arguments_pieces, call_pieces, value_rest
+from tinsmith.dialects.qwen_xml import QwenXml
+from tinsmith.dialects.spans import Control, Encoder, ReservedIdError, Span, Spans, Text
+from tinsmith.dialects.writing import Piece, arguments_pieces, call_pieces
 from tinsmith.errors import InputError
 
 __all__ = [
-    "Answered",
     "Call",
     "Control",
-    "Conversation",
     "Dialect",
     "Domain",
     "Encoder",
-    "Exchange",
     "FreeText",
-    "JsonValue",
     "Malformed",
     "OneOfValues",
     "Parameter",
@@ -36,14 +30,11 @@ __all__ = [
     "ReservedIdError",
     "Span",
     "Spans",
-    "Step",
     "Text",
     "ToolSpec",
     "arguments_pieces",
-    "call_id",
     "call_pieces",
     "dialect_named",
-    "value_rest",
 ]
 
 _DIALECTS: dict[str, type[Dialect]] = {QwenXml.name: QwenXml}

@@ -15,11 +15,9 @@ tokens that the tokenizer makes out of plain text, hence reserved.
 import re
 from collections.abc import Sequence
 
-from tinsmith.dialects.conversation import Conversation, Step
+from tinsmith.dialects.protocol import Call, Domain, FreeText, Malformed, Parameter, ToolSpec
 from tinsmith.dialects.spans import Control, Span, Spans, Text
-from tinsmith.dialects.tool_call import Call, Malformed, Parameter, ToolSpec
-from tinsmith.dialects.writing import call_pieces
-from tinsmith.engines import Until
+from tinsmith.engines import Grammar, OneOf, Until
 
 _START = Control("<|im_start|>")
 _END = Control("<|im_end|>")
@@ -63,37 +61,11 @@ class QwenXml:
     def user_end(self) -> Spans:
         return [_END, Text("\n")]
 
-    def observation(self, text: str, number: int = 0) -> Spans:
+    def observation(self, text: str) -> Spans:
         return [_START, Text("user\n"), _RESULT, Text("\n" + text + "\n"), _RESULT_END, _END, Text("\n")]
 
     def assistant_start(self) -> Spans:
         return [_START, Text("assistant\n")]
-
-    def thinking_end(self) -> Spans:
-        return []
-
-    def render(self, conversation: Conversation) -> Spans:
-        spans = [*self.system(conversation.system, conversation.tools)]
-        for exchange in conversation.past:
-            spans += [*self.user(exchange.user), *self._steps(conversation, exchange.steps)]
-            spans += [*self.assistant_start(), Text(exchange.answer), _END, Text("\n")]
-        spans += [*self.user(conversation.user), *self._steps(conversation, conversation.steps)]
-        return [*spans, *self.assistant_start()]
-
-    def _steps(self, conversation: Conversation, steps: Sequence[Step]) -> Spans:
-        specs = {spec.name: spec for spec in conversation.tools}
-        spans: list[Span] = []
-        for step in steps:
-            spans += [*self.assistant_start(), Text(step.said)]
-            for number, answered in enumerate(step.calls):
-                pieces = call_pieces(self, specs[answered.call.tool], answered.call)
-                spans += [Text("\n")] * bool(step.said or number)
-                spans += [piece.span for piece in pieces]
-            spans += [_START, Text("user")]
-            for answered in step.calls:
-                spans += [Text("\n"), _RESULT, Text("\n" + answered.result + "\n"), _RESULT_END]
-            spans += [_END, Text("\n")]
-        return spans
 
     def call_opener(self) -> str:
         return _CALL.text
@@ -101,14 +73,20 @@ class QwenXml:
     def tool_start(self) -> Spans:
         return [Text("\n<function=")]
 
+    def tool_choice(self, names: Sequence[str]) -> Grammar:
+        return OneOf(tuple(names), end=">\n")
+
     def tool_literal(self, name: str) -> str:
         return name + ">\n"
 
-    def tool_follow(self) -> Spans:
-        return []
+    def tool_from(self, text: str) -> str:
+        return text.removesuffix(">\n")
 
-    def arguments_start(self, number: int) -> Spans:
-        return []
+    def key_choice(self, tool: ToolSpec, keys: Sequence[str], may_close: bool, first: bool) -> Grammar:
+        options = [self.key_literal(key, first) for key in keys]
+        if may_close:
+            options.append(self.close_literal(first))
+        return OneOf(tuple(options))
 
     def key_literal(self, key: str, first: bool) -> str:
         return f"<parameter={key}>\n"
@@ -116,25 +94,31 @@ class QwenXml:
     def close_literal(self, first: bool) -> str:
         return _CLOSE
 
-    def free_value(self, parameter: Parameter) -> Until:
-        return Until(_VALUE_END)
+    def value(self, parameter: Parameter, domain: Domain) -> Grammar:
+        if isinstance(domain, FreeText):
+            return Until(_VALUE_END)
+        # A newline cannot occur inside the values of a domain of one-line values, so it ends them.
+        if any("\n" in value for value in domain.values):
+            return OneOf(domain.values, end=_VALUE_END)
+        return OneOf(domain.values, end="\n")
 
     def value_text(self, parameter: Parameter, value: str) -> str:
         if (value + _VALUE_END).index(_VALUE_END) != len(value):
             raise ValueError("a value cannot hold what ends it")
-        # A newline cannot occur inside a value of one line, so it ends one.
         return value + (_VALUE_END if "\n" in value else "\n")
 
     def value_from(self, parameter: Parameter, text: str) -> str:
         return text.removesuffix(_VALUE_END) if text.endswith(_VALUE_END) else text.removesuffix("\n")
 
-    def value_end(self, parameter: Parameter) -> str:
+    def value_close(self, parameter: Parameter, domain: Domain) -> str:
+        if isinstance(domain, FreeText) or any("\n" in value for value in domain.values):
+            return ""
+        return _VALUE_END.removeprefix("\n")
+
+    def value_abort(self, parameter: Parameter) -> str:
         return _VALUE_END
 
-    def value_follow(self, parameter: Parameter) -> Spans:
-        return [Text(_VALUE_END.removeprefix("\n"))]
-
-    def call_end(self, number: int = 0) -> Spans:
+    def call_end(self) -> Spans:
         return [_CALL_END, _END, Text("\n")]
 
     def parse(self, text: str, tools: Sequence[ToolSpec]) -> Call | Malformed | None:

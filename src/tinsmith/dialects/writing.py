@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from tinsmith.dialects.protocol import Dialect
+from tinsmith.dialects.protocol import Call, Dialect, ToolSpec
 from tinsmith.dialects.spans import Control, Span, Text
-from tinsmith.dialects.tool_call import Call, ToolSpec
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,15 @@ def arguments_pieces(dialect: Dialect, spec: ToolSpec, call: Call) -> list[Piece
         value = dialect.value_text(parameter, call.arguments[parameter.name])
         pieces.append(Piece(Text(dialect.key_literal(parameter.name, first)), "key", parameter.name))
         pieces.append(Piece(Text(value), "value", parameter.name))
-        if rest := value_rest(value, dialect.value_end(parameter)):
-            pieces.append(Piece(Text(rest), "syntax"))
+        whole = dialect.value_abort(parameter)
+        if not value.endswith(whole):
+            pieces.append(Piece(Text(_rest(value, whole)), "syntax"))
     pieces.append(Piece(Text(dialect.close_literal(not pieces)), "key"))
     return pieces
 
 
-def call_pieces(dialect: Dialect, spec: ToolSpec, call: Call, number: int = 0) -> list[Piece]:
-    """The model's whole turn with the transcript's call of that number, from its opening to its end."""
+def call_pieces(dialect: Dialect, spec: ToolSpec, call: Call) -> list[Piece]:
+    """The model's whole turn, from the turn's opening to its end."""
     pieces = [
         *_syntax(dialect.assistant_start()),
         Piece(Control(dialect.call_opener()), "syntax"),
@@ -50,14 +50,17 @@ def call_pieces(dialect: Dialect, spec: ToolSpec, call: Call, number: int = 0) -
     ]
     grammar_end = dialect.tool_literal(spec.name)
     pieces.append(Piece(Text(grammar_end), "tool"))
-    pieces += [*_syntax(dialect.arguments_start(number)), *arguments_pieces(dialect, spec, call)]
-    return pieces + _syntax(dialect.call_end(number))
+    pieces += arguments_pieces(dialect, spec, call)
+    return pieces + _syntax(dialect.call_end())
 
 
 def _syntax(spans: Iterable[Span]) -> list[Piece]:
     return [Piece(span, "syntax") for span in spans]
 
 
-def value_rest(value: str, end: str) -> str:
-    """What of the closing syntax `end` is still to come after `value`, which ends in a part of it."""
-    return next((end[length:] for length in range(len(end), 0, -1) if value.endswith(end[:length])), end)
+def _rest(value: str, whole: str) -> str:
+    """What of the closing syntax `whole` is still to come after `value`, which ends in a part of it."""
+    for length in range(len(whole), 0, -1):
+        if value.endswith(whole[:length]):
+            return whole[length:]
+    return whole

@@ -6,7 +6,7 @@ after.
 
 from tinsmith.engines.doctor import Check, checks
 from tinsmith.engines.embedded import EmbeddedEngine, open_engine
-from tinsmith.engines.grammar import Grammar, JsonString, Literal, OneOf, Until, can_end, compile_grammar
+from tinsmith.engines.grammar import Grammar, JsonString, Literal, OneOf, Until, compile_grammar
 from tinsmith.engines.nbest import best_first, rank
 from tinsmith.engines.protocol import (
     GREEDY,
@@ -36,7 +36,6 @@ __all__ = [
     "Until",
     "Usage",
     "best_first",
-    "can_end",
     "checks",
     "compile_grammar",
     "open_engine",

@@ -10,7 +10,6 @@ full: the empty text before `"\\n</parameter>\\n"` is that terminator alone, eve
 place ended in a newline.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,16 +59,6 @@ def compile_grammar(grammar: Grammar) -> str:
             if not end.startswith('"'):
                 raise ValueError("what ends a JSON string begins with its quote")
             return _JSON_BODY + f"root ::= char* {_quoted(end)}\n"
-
-
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[^u])")
-
-
-def can_end(grammar: Until | JsonString, written: str) -> bool:
-    """Whether a text under `grammar` that begins with `written` may end there, and the end would be taken for it."""
-    if isinstance(grammar, Until):
-        return (written + grammar.end).index(grammar.end) == len(written)
-    return "\\" not in _ESCAPE.sub("", written)
 
 
 # Escapes of surrogates and of NUL are left out: no file can hold the first, none should hold the second.

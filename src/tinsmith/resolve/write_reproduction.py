@@ -126,8 +126,7 @@ def write_reproduction(
             progress(f"{path} reproduces the issue")
             return written, trials.runs
         progress(f"reproduction {number} of {attempts} refused: {reason}")
-        answer = dialect.observation(f"{reason}\nWrite the whole file again.", writer.number(transcript))
-        transcript.write(answer, "observation")
+        transcript.write(dialect.observation(f"{reason}\nWrite the whole file again."), "observation")
     return None, trials.runs
 
 
