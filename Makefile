@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 LEARN := .venv-learn/bin
 CACHE ?= .cache
+REPLAY ?= $(CACHE)/replay
 
-.PHONY: demo test test-learn check bench prove-kills prove-random train-solder compare-solder clean
+.PHONY: demo test test-learn check bench prove-kills prove-random prove-calls prove-replay prove-identity prove-hostile train-solder compare-solder clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python demo/demo.py $(DEMO_ARGS)
@@ -25,12 +26,25 @@ check: $(BIN)/.ready-dev $(LEARN)/.ready
 bench: $(BIN)/.ready
 	$(BIN)/python -m tinsmith.evals.ranking --cache $(CACHE)/evals
 	$(BIN)/python -m tinsmith.evals.table --cache $(CACHE)/evals
+	$(BIN)/python -m tinsmith.evals.call_cost --cache $(CACHE)/evals
 
 prove-kills: $(BIN)/.ready-dev
 	$(BIN)/python -m proofs.kills --kills 500 --seed 1 --mode both --rows $(CACHE)/kills.jsonl
 
 prove-random: $(BIN)/.ready-dev
 	$(BIN)/python -m proofs.random_weights --turns 1000 --seed 1
+
+prove-calls: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.calls --seed 1
+
+prove-identity: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.call_identity --calls 100000 --seed 1
+
+prove-hostile: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.hostile_text --strings 10000 --seed 1
+
+prove-replay: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.replay $(REPLAY)
 
 train-solder: $(LEARN)/.ready
 	$(LEARN)/python -m tinsmith.learn.solder --cache $(CACHE)/learn --out src/tinsmith/models/weights/solder.gguf

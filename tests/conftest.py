@@ -27,3 +27,14 @@ def plain_environment() -> Iterator[None]:
     before = {name: os.environ.pop(name) for name in ("CI", "BUILD_NUMBER", "PYTEST_ADDOPTS") if name in os.environ}
     yield
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_in_engine() -> Iterator[None]:
+    """What a test computes with does not depend on the machine: a `llama-server` is used by those that name it."""
+    before = os.environ.get("TINSMITH_LLAMA_SERVER")
+    os.environ["TINSMITH_LLAMA_SERVER"] = "none"
+    yield
+    os.environ.pop("TINSMITH_LLAMA_SERVER")
+    if before is not None:
+        os.environ["TINSMITH_LLAMA_SERVER"] = before

@@ -15,7 +15,7 @@ import tiktoken
 from tests import vocabularies
 from tests.vocabularies import QWEN_PATTERN
 
-from tinsmith.dialects import Call, Dialect, Encoder, QwenXml, call_pieces
+from tinsmith.dialects import Call, Dialect, Encoder, QwenXml, Span, Text, call_pieces
 from tinsmith.engines import (
     GREEDY,
     Cancelled,
@@ -89,7 +89,11 @@ class FakeEngine:
         self._script = script
         self._dialect = dialect
         self._encoder = Encoder(tokenize, vocabulary.reserved)
-        self._start = tuple(self._encoder.encode(dialect.assistant_start()))
+        # Where the model's turn begins without a tag, it begins where a turn of the person's or a result ends.
+        begins = [dialect.assistant_start()]
+        if not begins[0]:
+            begins = [dialect.user_end(), dialect.observation("")[-1:]]
+        self._starts = {tuple(self._encoder.encode(spans)) for spans in begins}
         self._next_turn = first_turn
         self._kill_at = kill_at
         self._on_restart = on_restart
@@ -99,6 +103,9 @@ class FakeEngine:
 
     def tokenize(self, text: str) -> list[int]:
         return self._tokenize(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+    def tokenize_all(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.tokenize(text) for text in texts]
 
     def detokenize(self, ids: Sequence[int]) -> bytes:
         return self.vocabulary.detokenize(ids)
@@ -134,9 +141,25 @@ class FakeEngine:
         assert set(banned).isdisjoint(found), f"{part!r} has a banned id"
         whole = len(found) <= limit
         found = found[:limit]
-        self._account(prompt + tuple(found if whole else found[:-1]), len(found) + whole)
+        # One more id is decoded where it is what shows the end: a stop id, or the one that ends a grammar.
+        shown = whole and not isinstance(grammar, Until | JsonString)
+        self._account(prompt + tuple(found if shown else found[:-1]), len(found) + shown)
         end = ("stop" if grammar is None else "grammar") if whole else "limit"
         return Generation(tuple(Token(token, LIKELY) for token in found), end)
+
+    def choose(
+        self, ids: Sequence[int], allowed: Sequence[int], sampling: Sampling = GREEDY, cancel: Event | None = None
+    ) -> Token:
+        if not ids or not allowed:
+            raise ValueError("an empty prompt, or a choice of nothing")
+        prompt = tuple(ids)
+        self._read(prompt, 1, cancel)
+        self._account(prompt, 1)
+        found = self._next(prompt, allowed)
+        if found is None:
+            pieces = [self.vocabulary.pieces[token] for token in allowed[:20]]
+            raise AssertionError(f"the script does not go on with one of {pieces}")
+        return Token(found, LIKELY)
 
     def log_probs(self, ids: Sequence[int], forced: Sequence[int], cancel: Event | None = None) -> list[float]:
         prompt = tuple(ids)
@@ -201,19 +224,33 @@ class FakeEngine:
         entry = self._script[self._next_turn]
         return entry if isinstance(entry, Said) else Said("", entry)
 
-    def _full(self) -> str:
-        """All that the model says in this turn."""
+    def _spans(self) -> list[Span]:
+        """All that the model says in this turn, cut as it is written in stages."""
         entry = self._scripted()
         spec = next(tool for tool in TOOLS if tool.name == entry.call.tool)
-        spans = [piece.span for piece in call_pieces(self._dialect, spec, entry.call)]
-        return entry.text + "".join(span.text for span in spans[len(self._dialect.assistant_start()) :])
+        spans = [piece.span for piece in call_pieces(self._dialect, spec, entry.call, self._next_turn)]
+        return [Text(entry.text), *spans[len(self._dialect.assistant_start()) :]]
+
+    def _full(self) -> str:
+        return "".join(span.text for span in self._spans())
+
+    def _next(self, prompt: tuple[int, ...], allowed: Sequence[int]) -> int | None:
+        """The id among `allowed` that the scripted turn goes on with: that of the span in work, or where the stages are
+        cut otherwise (inside JSON) the longest that its bytes begin with."""
+        said, full, at = self._text(prompt), self._full().encode(), 0
+        assert full.startswith(said), f"the script says {full!r}, the transcript has {said!r}"
+        for token in (token for span in self._spans() for token in self._encoder.encode([span])):
+            if at == len(said) and token in allowed:
+                return token
+            at += len(self.vocabulary.pieces[token])
+        pieces, rest = self.vocabulary.pieces, full[len(said) :]
+        return max((t for t in allowed if rest.startswith(pieces[t])), key=lambda t: len(pieces[t]), default=None)
 
     def _text(self, prompt: tuple[int, ...]) -> bytes:
         """What the model has said of its turn so far."""
-        length = len(self._start)
-        for at in range(len(prompt) - length, -1, -1):
-            if prompt[at : at + length] == self._start:
-                return self.detokenize(prompt[at + length :])
+        for at in range(len(prompt), -1, -1):
+            if any(prompt[at - len(start) : at] == start for start in self._starts):
+                return self.detokenize(prompt[at:])
         raise AssertionError("the model's turn has not begun")
 
     def _rest(self, prompt: tuple[int, ...]) -> str:
@@ -230,7 +267,7 @@ class FakeEngine:
 class FakeEngines:
     """Opens engines that go on with one script, one in each process of a run that is interrupted.
 
-    `first_turn` is the next one's; `options` are FakeEngine's.
+    `first_turn` is the next one's; `options` are FakeEngine's, whose dialect is Qwen's where none is given.
     """
 
     def __init__(self, script: Sequence[Call | Said], **options: Any) -> None:
@@ -246,10 +283,10 @@ class FakeEngines:
         progress: Callable[[str], None] | None,
         on_restart: Callable[[str], None] | None,
     ) -> FakeEngine:
-        given: dict[str, Any] = {"vocabulary": None, **self._options}
-        vocabulary = given.pop("vocabulary")
+        given: dict[str, Any] = {"vocabulary": None, "dialect": QwenXml(), **self._options}
+        vocabulary, dialect = given.pop("vocabulary"), given.pop("dialect")
         engine = FakeEngine(
-            vocabulary, self._script, QwenXml(), first_turn=self.first_turn, on_restart=on_restart, **given
+            vocabulary, self._script, dialect, first_turn=self.first_turn, on_restart=on_restart, **given
         )
         self.engines.append(engine)
         return engine

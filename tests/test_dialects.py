@@ -1,5 +1,6 @@
 """Qwen-XML: what is written, what is read back, and what text can never become."""
 
+import hashlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,7 @@ from tinsmith.dialects import (
     Call,
     Control,
     Encoder,
-    FreeText,
     Malformed,
-    OneOfValues,
     Piece,
     QwenXml,
     Spans,
@@ -22,11 +21,12 @@ from tinsmith.dialects import (
     arguments_pieces,
     call_pieces,
     dialect_named,
+    value_rest,
 )
-from tinsmith.engines import EmbeddedEngine, OneOf, Sampling, Until, open_engine
+from tinsmith.engines import EmbeddedEngine, Sampling, Until, open_engine
 from tinsmith.errors import InputError
 from tinsmith.models.random_weights import write_random
-from tinsmith.tools import EDIT, FINISH, READ, SEARCH, TOOLS
+from tinsmith.tools import EDIT, FINISH, SEARCH, TOOLS
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
@@ -48,7 +48,7 @@ values = texts.filter(lambda value: (value + END).index(END) == len(value))
 def calls(draw: st.DrawFn) -> Call:
     spec = draw(st.sampled_from(TOOLS))
     given_ = [p for p in spec.parameters if p.required or draw(st.booleans())]
-    return Call(spec.name, {p.name: draw(values) for p in given_})
+    return Call(spec.name, {p.name: draw(values) if p.is_text else str(draw(st.integers())) for p in given_})
 
 
 def plain(spans: Spans) -> str:
@@ -87,6 +87,17 @@ def test_turns_are_qwens() -> None:
         "\n<parameter>\n<name>path</name>\n<type>string</type>\n</parameter>"
     ) in system
     assert '\n<required>["path", "new"]</required>\n</parameters>\n</function>' in system
+
+
+def test_what_the_loop_shows_and_where_it_is_cut() -> None:
+    """Solder was trained on these ids, and transcripts in logs have them: neither a byte nor a cut may change."""
+    spans = [*QWEN.system("S", TOOLS), *QWEN.user("U"), *QWEN.observation("R"), *QWEN.assistant_start()]
+    spans += [piece.span for piece in call_pieces(QWEN, EDIT, Call("edit", {"path": "a", "start": "1", "new": "b\nc"}))]
+    assert "".join(type(span).__name__[0] for span in spans) == "CTTCTCCTCTCTCTCTCCTCTCTCTTTTTTTTTTTCCT"
+    shown = "\0".join(span.text for span in spans)
+    assert (
+        hashlib.sha256(shown.encode()).hexdigest() == "971f737f75f4bfb77fa9b9bd205c792d13b78e3c52397b35412f41504fa6614c"
+    )
 
 
 def test_call_is_qwens() -> None:
@@ -132,7 +143,7 @@ def test_a_value_is_cut_where_the_grammar_cuts_it(text: str) -> None:
     """`Until` admits exactly what ends at the first terminator; so does the parser."""
     end = (text + END).index(END)
     whole = f"<tool_call>\n<function=run>\n<parameter=command>\n{text[:end]}{END}</function>\n</tool_call>"
-    assert QWEN.value(SEARCH.parameter("pattern"), FreeText()) == Until(END)
+    assert QWEN.free_value(SEARCH.parameter("pattern")) == Until(END)
     assert QWEN.parse(whole, TOOLS) == Call("run", {"command": text[:end]})
 
 
@@ -179,6 +190,8 @@ def test_parse_of_a_cut_or_broken_call_never_raises(call: Call, data: st.DataObj
             "given twice",
         ),
         ("<function=run>\n<parameter=command>ls</parameter>\n</function>", "must follow"),
+        ("<function=read>\n<parameter=start>\none\n</parameter>\n</function>", "'start' is no JSON"),
+        ("<function=read>\n<parameter=start>\nNaN\n</parameter>\n</function>", "'start' is no JSON"),
     ],
 )
 def test_malformed_calls_give_reasons(text: str, reason: str) -> None:
@@ -243,13 +256,11 @@ def test_what_a_model_decodes_is_what_parse_reads(engine: EmbeddedEngine, encode
         assert QWEN.parse(text, TOOLS) == Call("run", {"command": value})
 
 
-def test_domains_of_lines_end_in_a_newline() -> None:
-    parameter = READ.parameter("path")
-    one_line, many_lines = OneOfValues(("a", "b c")), OneOfValues(("a", "b\nc"))
-    assert QWEN.value(parameter, one_line) == OneOf(("a", "b c"), end="\n")
-    assert QWEN.value_close(parameter, one_line) == "</parameter>\n"
-    assert QWEN.value(parameter, many_lines) == OneOf(("a", "b\nc"), end=END)
-    assert QWEN.value_close(parameter, many_lines) == QWEN.value_close(parameter, FreeText()) == ""
+@pytest.mark.parametrize(("value", "text"), [("a", "a\n"), ("", "\n"), ("b\nc", "b\nc" + END)])
+def test_a_value_of_one_line_ends_with_it(value: str, text: str) -> None:
+    parameter = EDIT.parameter("old")
+    assert QWEN.value_text(parameter, value) == text
+    assert text + value_rest(text, QWEN.value_end(parameter)) == value + END
 
 
 def test_dialects_by_name() -> None:

@@ -1,6 +1,7 @@
 """The embedded engine on a real llama.cpp, with models of random weights."""
 
 import contextlib
+import json
 import math
 import os
 import random
@@ -19,6 +20,7 @@ import pytest
 from tinsmith.engines import (
     Cancelled,
     EmbeddedEngine,
+    JsonString,
     OneOf,
     Sampling,
     Until,
@@ -28,7 +30,7 @@ from tinsmith.engines import (
     rank,
 )
 from tinsmith.errors import EngineError, InputError, MachineError
-from tinsmith.models.random_weights import Shape, write_random
+from tinsmith.models.random_weights import Shape, TokenList, small_vocabulary, write_random
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,23 @@ def test_text_there_and_back(engine: EmbeddedEngine) -> None:
     assert engine.detokenize(engine.tokenize("a\ud800b")).decode() == "a\ufffdb"
 
 
+def test_many_texts_are_tokenised_as_each_alone(engine: EmbeddedEngine) -> None:
+    texts = [
+        "def f",
+        "",
+        " x",
+        "é€😀",
+        "\n",
+        "<tool_call>",
+        "<|im_end|>",
+        "a\ud800b",
+        *(f"src/m{i}.py\n" for i in range(500)),
+    ]
+    before = engine.usage.requests
+    assert engine.tokenize_all(texts) == [engine.tokenize(text) for text in texts]
+    assert engine.tokenize_all([]) == [] and engine.usage.requests == before
+
+
 def test_ids_are_complete_inside_characters(engine: EmbeddedEngine) -> None:
     """Every id comes, also those of a character split over several; chunks give what single steps give."""
     ids = engine.tokenize("value = ")
@@ -118,6 +137,111 @@ def test_same_seed_same_ids(engine: EmbeddedEngine) -> None:
     runs = [engine.generate(ids, sampling=hot, limit=70).ids for _ in range(2)]
     assert runs[0] == runs[1]
     assert runs[0] != engine.generate(ids, sampling=Sampling(1.0, 50, 0.95, 8), limit=70).ids
+
+
+def test_choosing_keeps_the_models_ratios(engine: EmbeddedEngine) -> None:
+    """Parts of characters, control tokens and ends of a generation are ids like any other."""
+    ids = engine.tokenize("for x in y")
+    reserved = engine.vocabulary.reserved
+    allowed = [65, 97, 0, 172, 221, reserved["<|im_end|>"], reserved["<|im_start|>"], reserved["<tool_call>"]]
+    own = engine.next_log_probs(ids, engine.vocabulary.size)
+    best = engine.choose(ids, allowed)
+    assert best.id == max(allowed, key=own.__getitem__)
+    assert best.logprob == pytest.approx(own[best.id], abs=1e-3)
+    draws = 1500
+    for temperature in (1.0, 3.0):
+        found = [engine.choose(ids, allowed, Sampling(temperature, seed=seed)) for seed in range(draws)]
+        weights = {token: math.exp(own[token] / temperature) for token in allowed}
+        distance = 0.0
+        for token in allowed:
+            wanted = draws * weights[token] / sum(weights.values())
+            distance += (sum(one.id == token for one in found) - wanted) ** 2 / wanted
+        assert distance < 26.0  # chi-squared, 7 degrees of freedom: 1 in 2,000; the draws are always the same
+    few = [engine.choose(ids, allowed, Sampling(1.0, top_k=2, seed=seed)).id for seed in range(100)]
+    assert set(few) == set(sorted(allowed, key=lambda token: -own[token])[:2])
+    assert {engine.choose(ids, allowed, Sampling(1.0, top_p=0.01, seed=seed)).id for seed in range(20)} == {best.id}
+
+
+def test_choosing_among_one_and_among_nearly_all(own_engine: EmbeddedEngine) -> None:
+    ids = own_engine.tokenize("for x in y")
+    size = own_engine.vocabulary.size
+    assert [own_engine.choose([*ids, token], [token]).id for token in range(size)] == list(range(size))
+    likely = own_engine.generate(ids, limit=1).ids[0]
+    rest = [token for token in range(size) if token != likely]
+    assert all(own_engine.choose(ids, rest, Sampling(5.0, seed=seed)).id != likely for seed in range(20))
+    for prompt, allowed in (([], [1]), (ids, [])):
+        with pytest.raises(ValueError):
+            own_engine.choose(prompt, allowed)
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        own_engine.choose(ids, [65, 66], cancel=cancel)
+    own_engine.begin_turn()
+    own_engine.choose([*ids, 70, 71, 72], [65, 66])
+    usage = own_engine.end_turn()
+    assert (usage.reused, usage.prefilled, usage.decoded, usage.requests) == (len(ids), 3, 1, 1)
+
+
+def test_free_text_is_decoded_up_to_its_end_and_no_further(engine: EmbeddedEngine) -> None:
+    """No id is decoded to learn that a grammar is complete, and none after a stop id."""
+    ids = engine.tokenize("x = ")
+    reserved = engine.vocabulary.reserved
+    ends = 0
+    for seed in range(20):
+        for ask in (
+            lambda hot: engine.generate(ids, grammar=Until("e"), sampling=hot, limit=40),
+            lambda hot: engine.generate(
+                ids,
+                stop=[reserved["<tool_call>"], reserved["<|im_start|>"]],
+                banned=engine.vocabulary.end_of_generation,
+                sampling=hot,
+                limit=200,
+            ),
+        ):
+            engine.begin_turn()
+            generation = ask(Sampling(1.5, seed=seed))
+            if generation.stop != "limit":
+                ends += 1
+                assert engine.end_turn().decoded == len(generation.ids) + (generation.stop == "stop")
+    assert ends > 20
+
+
+def test_an_escaped_quote_does_not_end_a_json_string(engine: EmbeddedEngine) -> None:
+    """Neither does a bound on its characters begin anew after one."""
+    bans = [token for token, piece in enumerate(engine.vocabulary.pieces) if piece not in (b"\\", b'"', b"n", b"def")]
+    bans.remove(engine.vocabulary.reserved["<|im_end|>"])
+    ids = engine.tokenize("x = ")
+    escaped = 0
+    for grammar in (JsonString('"'), JsonString('"', 3, 5), JsonString('"', 0, 2)):
+        for seed in range(25):
+            hot = Sampling(3.0, seed=seed)
+            generation = engine.generate(ids, grammar=grammar, sampling=hot, banned=bans, limit=60)
+            text = engine.detokenize(generation.ids).decode()
+            if generation.stop == "grammar":
+                value = json.loads('"' + text)
+                assert grammar.least <= len(value) and (grammar.most is None or len(value) <= grammar.most)
+                escaped += '\\"' in text
+    assert escaped > 20
+
+
+def test_a_json_string_ends_in_a_token_that_goes_on(tmp_path: Path) -> None:
+    """Of `",` and `def"}` what belongs to the string is kept, in ids of its own, and an escaped quote ends nothing."""
+    small, ending = small_vocabulary(), ('",', 'def"}', '\\"', '\\",', '"],')
+    tokens = TokenList([*ending, *small.texts], small.merges)
+    ends = set[bytes]()
+    with open_engine(write_random(tmp_path / "r.gguf", tokens=tokens, scale=0.15), context=512) as engine:
+        pieces, ids = engine.vocabulary.pieces, engine.tokenize("x = ")
+        written = [piece.encode() for piece in (*ending, "def", "return")]
+        bans = [token for token, piece in enumerate(pieces) if piece not in written]
+        bans.remove(engine.vocabulary.reserved["<|im_end|>"])
+        for seed in range(40):
+            hot = Sampling(2.0, seed=seed)
+            found = engine.generate(ids, grammar=JsonString(), sampling=hot, banned=bans, limit=60)
+            text = engine.detokenize(found.ids).decode()
+            assert found.stop == "grammar" and isinstance(json.loads('"' + text), str), text
+            ends.add(engine.detokenize(found.ids[-2:]))
+            assert engine.tokenize('"') == found.ids[-1:], "no token but the quote's own"
+    assert {b'def"', b'\\""'} <= ends
 
 
 def test_log_prob_is_the_models_own(engine: EmbeddedEngine) -> None:

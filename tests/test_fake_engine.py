@@ -188,7 +188,7 @@ def test_what_a_real_engine_would_count(root: Path) -> None:
 
 
 def _counted(engine: TokenEngine) -> list[tuple[int, int, int]]:
-    """Two turns that each write a tool's name after the same text: prefilled, reused, requests."""
+    """Two turns that each choose a tool's name and a key after the same text: prefilled, reused, requests."""
     encoder = Encoder(engine.tokenize, engine.vocabulary.reserved)
     ids = encoder.encode([*QWEN.user("lorem ipsum " * 40), *QWEN.assistant_start()])
     named = [*ids, encoder.encode_control(QWEN.call_opener()), *encoder.encode(QWEN.tool_start())]
@@ -196,7 +196,9 @@ def _counted(engine: TokenEngine) -> list[tuple[int, int, int]]:
     for _ in range(2):
         engine.begin_turn()
         engine.warm(ids)
-        assert engine.detokenize(engine.generate(named, grammar=QWEN.tool_choice(["run"]), limit=9).ids) == b"run>\n"
+        name, key = engine.tokenize("run>\n"), engine.tokenize("<parameter=command>\n")
+        assert engine.choose(named, name[:1]).id == name[0]
+        assert engine.choose([*named, *name], key[:1]).id == key[0]
         usage = engine.end_turn()
         found.append((usage.prefilled, usage.reused, usage.requests))
     return found

@@ -17,9 +17,11 @@ from tinsmith.engines import (
     OneOf,
     Sampling,
     Until,
+    can_end,
     compile_grammar,
     open_engine,
 )
+from tinsmith.engines.grammar import MAX_COUNTED, end_of
 from tinsmith.models.random_weights import write_random
 
 
@@ -135,7 +137,40 @@ def test_json_string(engine: EmbeddedEngine) -> None:
     assert complete
 
 
-@pytest.mark.parametrize("grammar", [OneOf([]), Until(""), JsonString("x"), Literal("a\0"), OneOf(["\ud800"])])
+def test_a_json_string_counts_its_characters(engine: EmbeddedEngine) -> None:
+    for seed in range(6):
+        text, stop = sample(engine, JsonString('"', 4, 6), seed)
+        assert stop == "grammar"
+        assert 4 <= len(json.loads('"' + text)) <= 6, "characters, not bytes or tokens"
+    assert sample(engine, JsonString('"', most=0), 0) == ('"', "grammar")
+    assert sample(engine, JsonString('"', 70), 0, limit=60)[1] == "limit"
+
+
+def test_where_a_json_string_ends() -> None:
+    written = (b'a", "', b'\\"', b'\\""', b'"', b"a\\")
+    assert [end_of(JsonString(), text) for text in written] == [2, None, 3, 1, None]
+    assert end_of(JsonString('":'), b'a": 1') == 3
+
+
+def test_where_a_json_string_may_be_cut() -> None:
+    for written in ("", "a", "é\\n", "\\\\", "\\u00e9"):
+        assert can_end(JsonString(), written)
+    for written in ("\\", "a\\u", "\\u00e", "\\\\\\", 'a"'):
+        assert not can_end(JsonString(), written)
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        OneOf([]),
+        Until(""),
+        JsonString("x"),
+        JsonString('"', 2, 1),
+        JsonString('"', MAX_COUNTED + 1),
+        Literal("a\0"),
+        OneOf(["\ud800"]),
+    ],
+)
 def test_what_cannot_be_written_is_refused(grammar: Grammar) -> None:
     with pytest.raises(ValueError):
         compile_grammar(grammar)

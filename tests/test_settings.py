@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tinsmith.cli.resolve import resolve
+from tinsmith.engines import EngineChoice
 from tinsmith.errors import InputError
+from tinsmith.resolve import engine_choice
 from tinsmith.settings import SETTINGS, Settings
 
 DOCS = Path(__file__).parent.parent / "docs" / "how-to" / "your-repository.md"
@@ -167,6 +170,54 @@ def test_the_interpreter_is_a_path_or_a_name(repo: Path, person: Path) -> None:
     assert load(repo).python == Path("/opt/venv/bin/python")
 
 
+def test_what_is_settled_of_engines(repo: Path, person: Path) -> None:
+    assert engine_choice(load(repo)) == EngineChoice()
+    environment = {
+        "TINSMITH_LLAMA_SERVER": "none",
+        "TINSMITH_LLAMA_SERVER_ARGUMENTS": "-ngl 99 --override-tensor 'exps=CPU'",
+        "TINSMITH_VOCABULARY": "models/a.gguf",
+        "TINSMITH_API_KEY": "sk-of-the-environment ",
+    }
+    arguments = ("-ngl", "99", "--override-tensor", "exps=CPU")
+    choice = EngineChoice("none", arguments, "sk-of-the-environment", Path(os.getcwd(), "models/a.gguf"))
+    assert engine_choice(load(repo, environment)) == choice
+    person.write_text(
+        '[resolve]\nllama_server = "/opt/llama-server"\nllama_server_arguments = "-ngl 9"\nvocabulary = "/models/a"\n'
+        'api_key = "sk-of-mine"\ndialect = "mistral-v13"\n'
+    )
+    settings = load(repo)
+    assert engine_choice(settings) == EngineChoice("/opt/llama-server", ("-ngl", "9"), "sk-of-mine", Path("/models/a"))
+    assert settings.dialect == "mistral-v13" and load(repo, dialect="auto").dialect == "auto"
+    assert engine_choice(load(repo, environment)) == choice
+    # The same wherever it is asked: a run is resumed from anywhere.
+    assert Settings.of_person({"XDG_CONFIG_HOME": str(person.parent.parent)}) == settings
+    person.write_text('[resolve]\nvocabulary = "a"\n')
+    assert "relative" in error_of(repo).message
+    person.unlink()
+    assert "TINSMITH_LLAMA_SERVER_ARGUMENTS" in error_of(repo, {"TINSMITH_LLAMA_SERVER_ARGUMENTS": "'"}).message
+
+
+@pytest.mark.parametrize("name", ["llama_server", "llama_server_arguments", "vocabulary", "api_key", "dialect"])
+def test_a_repository_settles_nothing_of_engines(repo: Path, name: str) -> None:
+    (repo / "tinsmith.toml").write_text(f'[resolve]\n{name} = "sk-31415926535"\n')
+    error = error_of(repo)
+    assert f"a repository may not set {name}" in error.message and "31415926535" not in str(error) + error.remedy
+
+
+def test_a_key_is_never_shown(repo: Path, person: Path) -> None:
+    person.write_text('[resolve]\napi_key = "sk-31415926535"\n')
+    settings = load(repo)
+    assert settings.api_key == "sk-31415926535" and settings.sources["api_key"] == str(person)
+    assert "31415926535" not in repr(settings) + repr(engine_choice(settings))
+    for written in ('"sk 31415926535"', "31415926535", '["31415926535"]', '"sk-31415926535\\nX: y"', '"31415926535é"'):
+        person.write_text(f"[resolve]\napi_key = {written}\n")
+        error = error_of(repo)
+        assert f"{person}, line 2: api_key is no key" in error.message
+        assert "31415926535" not in error.message + error.remedy
+    person.unlink()
+    assert "31415926535" not in str(error_of(repo, {"TINSMITH_API_KEY": "31415926535\n31415926535"}))
+
+
 def test_the_package(repo: Path, person: Path, tmp_path: Path) -> None:
     for path in ("a/tests", "a/src/deep", "b", "docs"):
         (repo / path).mkdir(parents=True)
@@ -201,11 +252,13 @@ def test_the_documented_table_is_the_real_one() -> None:
     }
     assert list(rows) == list(SETTINGS)
     defaults = Settings()
+    flags = {option.name for option in resolve.params}
     for name, (_, flag, environment, repository, default) in rows.items():
         setting = SETTINGS[name]
-        # AGENTS.md's budget is no matter of one run.
-        assert flag == ("" if name == "agents_tokens" else f"`--{name.replace('_', '-')}`")
+        # AGENTS.md's budget and what computes are no matter of one run.
+        assert flag == (f"`--{name.replace('_', '-')}`" if name in flags else "")
         assert environment.strip("`") == setting.environment
         assert repository.split(",")[0] == {"never": "no", "narrows": "lowers it", "chooses": "yes"}[setting.repository]
         if isinstance(value := getattr(defaults, name), int):
             assert default == f"{value:,}"
+    assert "dialect" in flags and not flags & {"agents_tokens", "llama_server", "vocabulary", "api_key"}

@@ -12,7 +12,7 @@ import pytest
 from tests.fake_engine import FakeEngine
 from tests.fake_log import FakeLog
 
-from tinsmith.agent import Transcript, branches_in
+from tinsmith.agent import CLOSING_RESERVE, TokenSpeaker, Transcript, branches_in
 from tinsmith.dialects import Call, Encoder, QwenXml
 from tinsmith.engines import Cancelled, Sampling, TokenEngine, open_engine
 from tinsmith.models.random_weights import Shape, write_random
@@ -384,19 +384,18 @@ class Stage:
         self.transcript = opening.fork(len(opening))
 
     def run(self, **changes: Any) -> tuple[WrittenReproduction | None, int]:
+        preamble, free = changes.pop("preamble_tokens", 0), changes.get("free_tokens", 512)
         options: dict[str, Any] = {
             "issue": ISSUE,
             "test_command": COMMAND,
             "sampling": HOT,
-            "preamble_tokens": 0,
             "free_tokens": 512,
+            "reply_tokens": preamble + free + CLOSING_RESERVE,
             "timeout": 30.0,
             "sink": self.sink,
         }
         written = write_reproduction(
-            self.engine,
-            QWEN,
-            self.encoder,
+            TokenSpeaker(self.engine, QWEN, self.encoder, preamble, changes.get("cancel")),
             self.transcript,
             self.workspace,
             self.sandbox,

@@ -28,11 +28,17 @@ def qwen() -> tiktoken.Encoding:
 @cache
 def tekken() -> tiktoken.Encoding:
     """Mistral's Tekken, as Devstral has it."""
-    model: dict[str, Any] = json.loads(_packaged("mistral-common", "tekken_240911.json").read_bytes())
+    model = tekken_file()
     config = model["config"]
     size = config["default_vocab_size"] - config["default_num_special_tokens"]
     ranks = {base64.b64decode(entry["token_bytes"]): entry["rank"] for entry in model["vocab"][:size]}
     return tiktoken.Encoding("tekken", pat_str=config["pattern"], mergeable_ranks=ranks, special_tokens={})
+
+
+@cache
+def tekken_file() -> dict[str, Any]:
+    """The tokenizer file that mistral-common carries."""
+    return json.loads(_packaged("mistral-common", "tekken_240911.json").read_bytes())
 
 
 def _packaged(distribution: str, name: str) -> Path:

@@ -9,10 +9,11 @@ every room above, as `tinsmith.errors` is.
 import difflib
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -27,11 +28,12 @@ _PROJECT = ("pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini", 
 class Setting:
     """One setting: its type, its bounds, who may give it.
 
+    `program` is a path or a name on PATH, `arguments` are split as a shell does, a `secret` is never shown.
     `repository`: `chooses` (its value counts before the person's file), `narrows` (it can only lower the person's
     file and the default), or `never`.
     """
 
-    kind: Literal["text", "program", "number"]
+    kind: Literal["text", "program", "path", "arguments", "secret", "number"]
     repository: Literal["chooses", "narrows", "never"]
     environment: str = ""
     least: int = 0
@@ -46,6 +48,12 @@ SETTINGS: Mapping[str, Setting] = {
     "attempts": Setting("number", "never", least=1, most=16),
     # The highest number means "draw one" to llama.cpp.
     "seed": Setting("number", "never", least=0, most=2**32 - 2),
+    "context": Setting("number", "never", least=1_024, most=100_000_000),
+    "dialect": Setting("text", "never"),
+    "llama_server": Setting("program", "never", "TINSMITH_LLAMA_SERVER"),
+    "llama_server_arguments": Setting("arguments", "never", "TINSMITH_LLAMA_SERVER_ARGUMENTS"),
+    "vocabulary": Setting("path", "never", "TINSMITH_VOCABULARY"),
+    "api_key": Setting("secret", "never", "TINSMITH_API_KEY"),
     "max_turns": Setting("number", "narrows", least=1, most=10_000),
     "max_test_runs": Setting("number", "narrows", least=1, most=10_000),
     "max_seconds": Setting("number", "narrows", least=1, most=7 * 86_400),
@@ -68,6 +76,17 @@ class Settings:
     """The directory below the checkout's top where the tests run; empty for the top itself."""
     attempts: int = 1
     seed: int = 1
+    context: int | None = None
+    """The context window in tokens; None: what the model's card or the server says."""
+    dialect: str = "auto"
+    """How the model writes calls, by the name of a dialect; `auto`: as its card, its file or its server says."""
+    llama_server: Path | None = None
+    """The `llama-server` binary; `none`: use no binary; None: the one on PATH, if there is one."""
+    llama_server_arguments: tuple[str, ...] = ()
+    vocabulary: Path | None = None
+    """A GGUF file or a tokenizer directory, for a server whose vocabulary cannot be had otherwise."""
+    api_key: str = field(default="", repr=False)
+    """The key of the server that `model` names."""
     max_turns: int = 60
     max_test_runs: int = 20
     max_seconds: int = 3600
@@ -87,6 +106,26 @@ class Settings:
         from tinsmith.workspace import open_checkout
 
         top = open_checkout(repo).top
+        repository = _read(top / REPOSITORY_FILE, is_repository=True)
+        settings = cls._of(flags, environment, repository, _project_of(repo.resolve(), top))
+        if settings.sources["package"] == "default":
+            return settings
+        return replace(settings, package=_package(settings.package, top, settings.sources["package"]))
+
+    @classmethod
+    def of_person(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """What the environment and the person's own file say, wherever that is asked.  Raises InputError
+        `bad_settings`."""
+        return cls._of({}, environment, {}, "")
+
+    @classmethod
+    def _of(
+        cls,
+        flags: Mapping[str, object],
+        environment: Mapping[str, str],
+        repository: Mapping[str, tuple[str, Any]],
+        project: str,
+    ) -> "Settings":
         unknown = set(flags) - set(SETTINGS)
         assert not unknown, unknown
         given = {name: (f"--{name.replace('_', '-')}", value) for name, value in flags.items() if value is not None} | {
@@ -95,10 +134,9 @@ class Settings:
             if flags.get(name) is None and setting.environment and environment.get(setting.environment)
         }
         command = {name: (source, _checked(name, value, source)) for name, (source, value) in given.items()}
-        repository = _read(top / REPOSITORY_FILE, is_repository=True)
         person = _read(_person_file(environment), is_repository=False)
-        if "package" not in command and (found := _project_of(repo.resolve(), top)):
-            command["package"] = ("--repo", found)
+        if "package" not in command and project:
+            command["package"] = ("--repo", project)
         values: dict[str, Any] = {}
         sources = dict.fromkeys(SETTINGS, "default")
         for name, setting in SETTINGS.items():
@@ -112,8 +150,6 @@ class Settings:
                     chosen = (source, most)
             if chosen is not None:
                 sources[name], values[name] = chosen
-        if "package" in values:
-            values["package"] = _package(values["package"], top, sources["package"])
         return cls(**values, sources=sources)
 
 
@@ -186,15 +222,23 @@ def _checked(name: str, value: object, where: str, *, in_file: bool = False, is_
         if not setting.least <= value <= setting.most:
             raise _bad(f"{where}: {name} cannot be {value}", _range(setting))
         return value
+    if setting.kind == "secret":
+        return _key(name, value, where)
     if not isinstance(value, str | os.PathLike) or not str(value).strip() or "\0" in str(value):
         raise _bad(f"{where}: {name} is a text, not {_shown(value)}", "Give it a text with something in it.")
     text = str(value)
-    if setting.kind == "program":
-        if os.sep not in text:
+    if setting.kind == "arguments":
+        try:
+            return tuple(shlex.split(text))
+        except ValueError as error:
+            raise _bad(f"{where}: {name} cannot be split: {error}", "Write it as in a shell.") from error
+    if setting.kind in ("program", "path"):
+        if setting.kind == "program" and os.sep not in text:
             return Path(text)
         place = Path(text).expanduser()
         if in_file and not place.is_absolute():
-            raise _bad(f"{where}: {name} is a relative path", "Give an absolute path, or a name that is on PATH.")
+            remedy = "Give an absolute path" + (", or a name that is on PATH." if setting.kind == "program" else ".")
+            raise _bad(f"{where}: {name} is a relative path", remedy)
         return Path(os.path.abspath(place))
     if name == "model" and is_repository:
         _check_preference(text, where)
@@ -202,6 +246,13 @@ def _checked(name: str, value: object, where: str, *, in_file: bool = False, is_
         # A run may be resumed from another directory.
         return os.path.abspath(Path(text).expanduser())
     return text
+
+
+def _key(name: str, value: object, where: str) -> str:
+    """`value` as it can stand in a header.  Whatever is wrong with it, it is not shown."""
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value.strip()):
+        raise _bad(f"{where}: {name} is no key (it is not shown)", "Give it as one word of ASCII, in quotes.")
+    return value.strip()
 
 
 def _check_preference(model: str, where: str) -> None:

@@ -18,10 +18,12 @@ from typing import Any, Literal, Protocol
 
 from tinsmith.agent.limits import LimitReached, Limits, Repetition
 from tinsmith.agent.record import Record, place_of, within
+from tinsmith.agent.speaker import Writer
+from tinsmith.agent.stages import CLOSING_RESERVE, WindowFull
 from tinsmith.agent.transcript import EventSink, Transcript
-from tinsmith.agent.writer import CLOSING_RESERVE, CallWriter, Options, WindowFull
-from tinsmith.dialects import Call, Dialect, Encoder, Text
-from tinsmith.engines import TokenEngine
+from tinsmith.agent.writer import Options
+from tinsmith.dialects import Call, Encoder, Text, Turns
+from tinsmith.engines import Engine
 from tinsmith.events import redact
 from tinsmith.tools import FINISH, Observation, Toolbox, shown
 
@@ -147,10 +149,10 @@ class Loop:
 
     def __init__(
         self,
-        engine: TokenEngine,
-        dialect: Dialect,
+        engine: Engine,
+        dialect: Turns,
         encoder: Encoder,
-        writer: CallWriter,
+        writer: Writer,
         toolbox: Toolbox,
         judge: Judge,
         copy: Copy,
@@ -207,7 +209,11 @@ class Loop:
             transcript, call = self._next_option(transcript)
         else:
             transcript = self._with_room(transcript)
-            call = self._write(transcript)
+            try:
+                call = self._write(transcript)
+            except WindowFull:  # a server may count otherwise than was thought: once more, with all the room there is
+                transcript = self._forget(transcript)
+                call = self._write(transcript)
         self._sink.append("call", tool=call.tool, arguments=dict(call.arguments))
         spent = {"tool": 0.0, "test": 0.0}
         verdict, observation = self._act(call, transcript, spent)
@@ -253,6 +259,10 @@ class Loop:
         """The transcript with room for a call and an observation: where there is none, old turns are forgotten."""
         if self._left(transcript) >= max(MIN_OBSERVATION, self._engine.context_window // 16):
             return transcript
+        return self._forget(transcript)
+
+    def _forget(self, transcript: Transcript) -> Transcript:
+        """A fork after the brief, with the record in the place of all turns. Raises WindowFull where it is no help."""
         opening = self._opening
         window = self._engine.context_window
         room = window - opening.at - self._reply - MIN_OBSERVATION
@@ -331,7 +341,8 @@ class Loop:
             state.finished = call.arguments.get("summary", "")
         elif not state.retry:
             text += self._repetition.note(_key(call, text))
-            transcript.write(self._dialect.observation(text), "observation")
+            number = self._writer.number(transcript)
+            transcript.write(self._dialect.observation(text, number, call.tool), "observation")
         if call.tool in ("edit", "run"):
             state.tree = self._copy.snapshot()
         usage = self._engine.end_turn()

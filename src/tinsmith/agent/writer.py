@@ -8,22 +8,16 @@ model's to spend.
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
 
+from tinsmith.agent.arguments import Tools, write_arguments
+from tinsmith.agent.stages import ChoiceTries, EngineStages, sampling_at
 from tinsmith.agent.transcript import Transcript
-from tinsmith.dialects import Call, Dialect, Encoder, FreeText, OneOfValues, Text, ToolSpec, arguments_pieces
-from tinsmith.engines import Grammar, Sampling, TokenEngine, best_first
-from tinsmith.tools import Choices
-
-CLOSING_RESERVE = 96
-"""Tokens kept back for the syntax that ends a call."""
-
-
-class WindowFull(Exception):
-    """The next stage does not fit the context window."""
+from tinsmith.dialects import Call, Dialect, Encoder, ToolSpec, arguments_pieces
+from tinsmith.engines import Sampling, TokenEngine, Until, best_first
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ def as_options(dialect: Dialect, encoder: Encoder, spec: ToolSpec, calls: Sequen
     """The arguments of `calls`, all of the tool `spec`, as ids."""
     pieces = [arguments_pieces(dialect, spec, call) for call in calls]
     values = (piece.span.text for each in pieces for piece in each if piece.kind == "value")
-    encoder.prime([value for value in values if value.endswith("\n")])
+    encoder.prime(list(values))
     options: list[Option] = []
     for each in pieces:
         parts = [(encoder.encode([piece.span]), piece.kind == "value") for piece in each]
@@ -106,26 +100,13 @@ def call_key(call: Call) -> str:
 class Written:
     """A call that is in the transcript, and the options it was chosen from where its arguments were ranked.
 
-    `said` is the free text before it.
+    `said` is the free text before it, `thinking` what a thinking model wrote before that.
     """
 
     call: Call
     options: Options | None
     said: str = ""
-
-
-class Tools(Protocol):
-    """What can be called now: the toolbox, or a part of it."""
-
-    specs: Sequence[ToolSpec]
-
-    def available(self) -> list[str]:
-        """The names of the tools that can be called now; at least one."""
-        ...
-
-    def choices(self, tool: str, given: Mapping[str, str]) -> Choices:
-        """What may come next in a call of `tool` that has `given` so far."""
-        ...
+    thinking: str = ""
 
 
 class CallWriter:
@@ -159,25 +140,32 @@ class CallWriter:
         self._order = order or self._likelihood
         self._skip = skip
         self._cancel = cancel
-        self._opener = encoder.encode_control(dialect.call_opener())
+        self._tries = ChoiceTries(encoder)
+        opener = dialect.call_opener()
+        # None where the opener is plain text.
+        self._opener = encoder.encode_control(opener) if opener in dialect.controls else None
         self._free_ban = encoder.reserved_ids
 
     def write(self, transcript: Transcript) -> Written:
         """Decodes the model's next turn. Raises WindowFull, EngineError, Cancelled."""
         dialect = self._dialect
         transcript.write(dialect.assistant_start(), "syntax")
-        self._room(transcript)  # raises before an engine is given more than it can read
+        stages = self._stages(transcript)
+        stages.room()  # raises before an engine is given more than it can read
         self._engine.warm(transcript.ids, self._cancel)
-        said = self._write_preamble(transcript)
-        transcript.sampled([self._opener], "syntax")
+        thinking = self._write_thinking(transcript)
+        said = self._write_opening(transcript)
         transcript.write(dialect.tool_start(), "syntax")
         names = self._toolbox.available()
-        text = self._choose(transcript, dialect.tool_choice(names), [dialect.tool_literal(name) for name in names])
-        spec = next(spec for spec in self._toolbox.specs if spec.name == dialect.tool_from(text))
+        tools = {dialect.tool_literal(name): name for name in names}
+        chosen = tools[stages.choose(list(tools), dialect.tool_follow())]
+        spec = next(spec for spec in self._toolbox.specs if spec.name == chosen)
+        number = self.number(transcript)
+        transcript.write(dialect.arguments_start(number), "syntax")
         options = self.options(transcript, spec.name)
         if options is None:
-            return Written(self._write_arguments(transcript, spec), None, said)
-        return Written(options.take(transcript), options, said)
+            return Written(self._write_arguments(transcript, spec), None, said, thinking)
+        return Written(options.take(transcript), options, said, thinking)
 
     def options(self, transcript: Transcript, tool: str, tried: Collection[str] = ()) -> Options | None:
         """The ranked arguments of a call of `tool` whose name is the last in `transcript`, without those `tried`.
@@ -185,7 +173,7 @@ class CallWriter:
         None where this model writes the tool's arguments, or none fits the window.
         """
         spec = next(spec for spec in self._toolbox.specs if spec.name == tool)
-        room = self._room(transcript)
+        room = self._stages(transcript).room()
         calls = self._candidates(tool)
         encoded = zip(calls, as_options(self._dialect, self._encoder, spec, calls), strict=True)
         fitting = {call_key(call): (call, option) for call, option in encoded if len(option.ids) <= room}
@@ -204,7 +192,7 @@ class CallWriter:
 
             def append(branch: Transcript, call: Call = call, ids: Sequence[int] = option.ids) -> Call:
                 branch.sampled(ids, "ranked")
-                branch.write(self._dialect.call_end(), "syntax")
+                branch.write(self._dialect.call_end(self.number(branch)), "syntax")
                 return call
 
             yield key, append
@@ -213,117 +201,52 @@ class CallWriter:
     def _likelihood(self, prefix: Sequence[int], options: Sequence[Option]) -> Iterator[int]:
         return by_likelihood(self._engine, prefix, options, self._cancel)
 
-    def _write_preamble(self, transcript: Transcript) -> str:
-        """Free text before the call, up to the opener or the card's bound."""
+    def _write_thinking(self, transcript: Transcript) -> str:
+        """What a thinking model thinks before it speaks, and what ends that."""
+        end = self._dialect.thinking_end()
+        if not end:
+            return ""
+        thought = self._write_free(transcript, self._encoder.encode([end[0]])[0])
+        transcript.write(end, "syntax")
+        return thought
+
+    def _write_opening(self, transcript: Transcript) -> str:
+        """Free text before the call, up to the opener or the card's bound, and the opener. Gives the free text."""
+        if self._opener is not None:
+            said = self._write_free(transcript, self._opener)
+            transcript.sampled([self._opener], "syntax")
+            return said
+        opener, stages = self._dialect.call_opener(), self._stages(transcript)
+        if not self._preamble:
+            stages.literal(opener)
+            return ""
+        return stages.free(Until(opener), min(self._preamble, stages.room()), opener).removesuffix(opener)
+
+    def _write_free(self, transcript: Transcript, stop: int) -> str:
+        """Free text without reserved ids, up to the id `stop`, which is not appended, or the card's bound."""
         if not self._preamble:
             return ""
         generation = self._engine.generate(
             transcript.ids,
             grammar=None,
-            banned=self._free_ban - {self._opener},
-            stop=[self._opener],
-            sampling=self._sampling_at(transcript),
-            limit=min(self._preamble, self._room(transcript)),
+            banned=self._free_ban - {stop},
+            stop=[stop],
+            sampling=sampling_at(self._sampling, len(transcript)),
+            limit=min(self._preamble, self._stages(transcript).room()),
             cancel=self._cancel,
         )
-        ids = [token.id for token in generation.tokens if token.id != self._opener]
-        transcript.sampled(ids)
-        return self._engine.detokenize(ids).decode(errors="replace")
+        transcript.sampled(generation.ids)
+        return self._engine.detokenize(generation.ids).decode(errors="replace")
+
+    def number(self, transcript: Transcript) -> int:
+        """The number of the last call in `transcript`, from 0. Only counted where the opener is a control token, as in
+        all dialects that write it."""
+        return transcript.ids.count(self._opener) - 1
+
+    def _stages(self, transcript: Transcript) -> EngineStages:
+        return EngineStages(self._engine, self._encoder, transcript, self._sampling, self._cancel, self._tries)
 
     def _write_arguments(self, transcript: Transcript, spec: ToolSpec) -> Call:
-        dialect, given = self._dialect, dict[str, str]()
-        while True:
-            choices = self._toolbox.choices(spec.name, given)
-            key = self._write_key(transcript, spec, choices, first=not given)
-            if key is None:
-                break
-            given[key] = self._write_value(transcript, spec, key, choices)
-        transcript.write(dialect.call_end(), "syntax")
-        return Call(spec.name, given)
-
-    def _write_key(self, transcript: Transcript, spec: ToolSpec, choices: Choices, first: bool) -> str | None:
-        dialect = self._dialect
-        literals: dict[str, str | None] = {dialect.key_literal(key, first): key for key in choices.options}
-        if choices.may_close:
-            literals[dialect.close_literal(first)] = None
-        grammar = dialect.key_choice(spec, list(choices.options), choices.may_close, first)
-        return literals[self._choose(transcript, grammar, list(literals))]
-
-    def _write_value(self, transcript: Transcript, spec: ToolSpec, key: str, choices: Choices) -> str:
-        dialect, parameter, domain = self._dialect, spec.parameter(key), choices.options[key]
-        grammar = dialect.value(parameter, domain)
-        if isinstance(domain, OneOfValues):
-            if len(domain.values) == 1:
-                text = dialect.value_text(parameter, domain.values[0])
-                transcript.write([Text(text)], "syntax")
-            else:
-                text = self._constrained(transcript, grammar, self._room(transcript))
-        else:
-            text = self._free(transcript, grammar, domain, dialect.value_abort(parameter))
-        transcript.write([Text(dialect.value_close(parameter, domain))], "syntax")
-        return dialect.value_from(parameter, text)
-
-    def _choose(self, transcript: Transcript, grammar: Grammar, literals: Sequence[str]) -> str:
-        """One of `literals`; where there is but one it is appended without decoding."""
-        if len(literals) == 1:
-            transcript.write([Text(literals[0])], "syntax")
-            return literals[0]
-        return self._constrained(transcript, grammar, self._room(transcript))
-
-    def _constrained(self, transcript: Transcript, grammar: Grammar, limit: int) -> str:
-        """A value of a finite domain: always complete unless the window ends."""
-        generation = self._engine.generate(
-            transcript.ids,
-            grammar=grammar,
-            banned=self._free_ban,
-            sampling=self._sampling_at(transcript),
-            limit=limit,
-            cancel=self._cancel,
-        )
-        if generation.stop != "grammar":
-            raise WindowFull(f"a value did not end within {limit} tokens")
-        ids = [token.id for token in generation.tokens]
-        transcript.sampled(ids)
-        return self._engine.detokenize(ids).decode()
-
-    def _free(self, transcript: Transcript, grammar: Grammar, domain: FreeText, abort: str) -> str:
-        """A free value and its end; where the bound comes first, its whole characters and then its end."""
-        limit = min(domain.max_tokens, self._room(transcript))
-        generation = self._engine.generate(
-            transcript.ids,
-            grammar=grammar,
-            banned=self._free_ban,
-            sampling=self._sampling_at(transcript),
-            limit=limit,
-            cancel=self._cancel,
-        )
-        ids = [token.id for token in generation.tokens]
-        if generation.stop == "grammar":
-            transcript.sampled(ids)
-            return self._engine.detokenize(ids).decode()
-        while ids and not _is_closed_by(self._engine.detokenize(ids), abort):
-            ids.pop()
-        transcript.sampled(ids)
-        transcript.write([Text(abort)], "syntax")
-        return self._engine.detokenize(ids).decode() + abort
-
-    def _room(self, transcript: Transcript) -> int:
-        room = self._engine.context_window - len(transcript) - CLOSING_RESERVE
-        if room < 1:
-            raise WindowFull(f"the context window of {self._engine.context_window} tokens is full")
-        return room
-
-    def _sampling_at(self, transcript: Transcript) -> Sampling:
-        """Each stage has a seed of its own, from the run's and from where it stands, so that a run is exact to
-        repeat and goes on after an interrupt as it would have without."""
-        seed = (self._sampling.seed * 1_000_003 + 7_919 * len(transcript)) % 2**31
-        return Sampling(self._sampling.temperature, self._sampling.top_k, self._sampling.top_p, seed)
-
-
-def _is_closed_by(value: bytes, abort: str) -> bool:
-    """Whether `value` is whole characters and the first place where the closing text occurs is after it."""
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        return False
-    return (text + abort).index(abort) == len(text)
+        call = write_arguments(self._stages(transcript), self._dialect, self._toolbox, spec)
+        transcript.write(self._dialect.call_end(self.number(transcript)), "syntax")
+        return call

@@ -22,7 +22,7 @@ _MAX_ISSUE_BYTES = 1 << 20
 @click.option("--issue", "issue_file", metavar="FILE", help="A file with the issue; - for stdin.")
 @click.option("--issue-text", metavar="TEXT", help="The issue itself.")
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run, as it was asked for.")
-@click.option("--model", metavar="MODEL", help="A catalogue id or a GGUF file.  [default: solder]")
+@click.option("--model", metavar="MODEL", help="A catalogue id, a GGUF file or a base URL.  [default: solder]")
 @click.option("--python", metavar="PYTHON", help="The interpreter that runs the tests.  [default: the environment's]")
 @click.option("--test-command", metavar="COMMAND", help="How the tests are run.  [default: PYTHON -m pytest]")
 @click.option("--package", metavar="DIR", help="Run the tests in this directory, named from the checkout's top.")
@@ -30,6 +30,8 @@ _MAX_ISSUE_BYTES = 1 << 20
     "--attempts", metavar="N", help="Tries the tests choose the best of; they share the limits.  [default: 1]"
 )
 @click.option("--seed", metavar="N", help="Makes a run exact to repeat.  [default: 1]")
+@click.option("--context", metavar="N", help="The context window in tokens.  [default: the model's or the server's]")
+@click.option("--dialect", metavar="NAME", help="How the model writes calls.  [default: auto, as the model says]")
 @click.option("--max-turns", metavar="N", help="[default: 60]")
 @click.option("--max-test-runs", metavar="N", help="Test runs after an edit.  [default: 20]")
 @click.option("--max-seconds", metavar="N", help="Wall clock of the whole run.  [default: 3600]")
@@ -38,7 +40,7 @@ _MAX_ISSUE_BYTES = 1 << 20
 @as_json_option
 @click.pass_context
 def resolve(
-    context: click.Context,
+    command: click.Context,
     repo: str,
     issue_file: str | None,
     issue_text: str | None,
@@ -49,7 +51,8 @@ def resolve(
     """Turn an issue into a tested branch, patch and pull-request text.
 
     Your work tree, index and HEAD are not touched: the result is the branch tinsmith/<slug>. Settings come from these
-    flags, TINSMITH_MODEL and TINSMITH_PYTHON, the repository's tinsmith.toml and your own file, in that order.
+    flags, the environment, the repository's tinsmith.toml and your own file, in that order. A llama-server on PATH, or
+    the one that TINSMITH_LLAMA_SERVER names, computes in the place of the built-in llama.cpp.
     """
 
     def work() -> tuple[dict[str, Any], int]:
@@ -59,7 +62,7 @@ def resolve(
 
         with Interruptible() as terminal:
             if resume is not None:
-                _check_alone(context)
+                _check_alone(command)
                 result = go_on(find_run(RunStore(), resume).run, terminal.say)
             else:
                 result = start(_request(repo, _issue(issue_file, issue_text), flags, terminal), terminal.say)
@@ -100,6 +103,8 @@ def _request(repo: str, issue: str, flags: dict[str, str | None], terminal: Inte
         limits=Limits(settings.max_turns, settings.max_test_runs, float(settings.max_seconds), settings.max_tokens),
         test_timeout=float(settings.test_timeout),
         agents_tokens=settings.agents_tokens,
+        context=settings.context,
+        dialect=settings.dialect,
     )
 
 

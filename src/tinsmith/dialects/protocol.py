@@ -5,71 +5,13 @@ decoding) and for the grammar of each free place (tool name, next key, value), d
 was sampled. A new model family is one new module that implements `Dialect`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
+from tinsmith.dialects.conversation import Conversation
 from tinsmith.dialects.spans import Spans
-from tinsmith.engines import Grammar
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One argument of a tool. `type` is the JSON type; `description` one short line."""
-
-    name: str
-    type: Literal["string", "integer"]
-    description: str = ""
-    required: bool = True
-
-
-@dataclass(frozen=True)
-class ToolSpec:
-    """What the model is told of a tool."""
-
-    name: str
-    description: str
-    parameters: tuple[Parameter, ...]
-
-    def parameter(self, name: str) -> Parameter:
-        """The parameter of that name. Raises KeyError."""
-        for parameter in self.parameters:
-            if parameter.name == name:
-                return parameter
-        raise KeyError(name)
-
-
-@dataclass(frozen=True)
-class OneOfValues:
-    """The value is one of these strings, and at least one is given."""
-
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FreeText:
-    """The value is any text of at most `max_tokens` tokens."""
-
-    max_tokens: int = 512
-
-
-Domain = OneOfValues | FreeText
-
-
-@dataclass(frozen=True)
-class Call:
-    """A tool call: every value as text, whatever its type."""
-
-    tool: str
-    arguments: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-@dataclass(frozen=True)
-class Malformed:
-    """Text that opens a call and does not hold one. `raw` is kept; `reason` is for the model to read."""
-
-    raw: str
-    reason: str
+from tinsmith.dialects.tool_call import Call, Malformed, Parameter, ToolSpec
+from tinsmith.engines import JsonString, Until
 
 
 class Dialect(Protocol):
@@ -94,71 +36,82 @@ class Dialect(Protocol):
         """What `user` ends with: more text can stand before it, in the same turn."""
         ...
 
-    def observation(self, text: str) -> Spans:
-        """The result of the call just made."""
+    def observation(self, text: str, number: int = 0, tool: str = "") -> Spans:
+        """The result of the call just made: the transcript's call of that number, a call of `tool`."""
         ...
 
     def assistant_start(self) -> Spans:
         """Opens the model's turn."""
         ...
 
+    def thinking_end(self) -> Spans:
+        """What ends the thinking that `assistant_start` opened; its first span is a Control, which the model writes
+        when it has thought enough. Empty for a model that does not think."""
+        ...
+
+    def render(self, conversation: Conversation) -> Spans:
+        """A whole conversation up to where the model writes: it ends with `assistant_start`."""
+        ...
+
     def call_opener(self) -> str:
-        """The control token whose appearance ends free text and opens a call."""
+        """What ends free text and opens a call: a control token where it is one of `controls`, else plain text."""
         ...
 
     def tool_start(self) -> Spans:
         """The syntax between the opener and the tool's name."""
         ...
 
-    def tool_choice(self, names: Sequence[str]) -> Grammar:
-        """The tool's name and what ends it."""
-        ...
-
     def tool_literal(self, name: str) -> str:
-        """The text that `tool_choice` decodes for the tool of this name."""
+        """The tool's name, and what ends it where that is text."""
         ...
 
-    def tool_from(self, text: str) -> str:
-        """The tool's name from the decoded text of `tool_choice`."""
+    def tool_follow(self) -> Spans:
+        """What comes after `tool_literal` and tells a name from a longer one: alternatives. Empty where the name shows
+        its end."""
         ...
 
-    def key_choice(self, tool: ToolSpec, keys: Sequence[str], may_close: bool, first: bool) -> Grammar:
-        """Which argument comes next, or the end of the call."""
+    def arguments_start(self, number: int) -> Spans:
+        """The syntax between the name and the arguments of the transcript's call of that number, from 0."""
         ...
 
     def key_literal(self, key: str, first: bool) -> str:
-        """The text that opens the value of `key`; one of the strings `key_choice` admits."""
+        """The text that says that a value of `key` comes; `first`: no value came before it."""
+        ...
+
+    def value_start(self, parameter: Parameter) -> str:
+        """The text between `key_literal` and the value, which nobody chooses; empty where there is none."""
         ...
 
     def close_literal(self, first: bool) -> str:
-        """The text that ends the arguments; one of the strings `key_choice` admits."""
+        """The text that ends the arguments."""
         ...
 
-    def value(self, parameter: Parameter, domain: Domain) -> Grammar:
-        """The value and as much of its closing syntax as ends it unambiguously."""
+    def free_value(self, parameter: Parameter) -> Until | JsonString:
+        """Any string and what ends it."""
         ...
 
     def value_text(self, parameter: Parameter, value: str) -> str:
-        """`value` written as `value(parameter, ...)` would have it decoded, its end included.
+        """`value` and as much of `value_end` as ends it unambiguously.
 
         Raises ValueError for a value that cannot be written because it holds what ends it.
         """
         ...
 
     def value_from(self, parameter: Parameter, text: str) -> str:
-        """The value from the decoded text of `value`."""
+        """The value from what `value_text` gives or `free_value` admits."""
         ...
 
-    def value_close(self, parameter: Parameter, domain: Domain) -> str:
-        """The rest of the closing syntax, appended without decoding."""
+    def value_end(self, parameter: Parameter) -> str:
+        """All of the syntax that ends a value; what of it `value_text` lacks is appended without asking."""
         ...
 
-    def value_abort(self, parameter: Parameter) -> str:
-        """The syntax that ends a free value which ran into its bound."""
+    def value_follow(self, parameter: Parameter) -> Spans:
+        """What comes after a `value_text` and tells a value from a longer one that begins with it: alternatives.
+        They are no part of the value. Empty where every value shows its own end."""
         ...
 
-    def call_end(self) -> Spans:
-        """Ends the call and the model's turn."""
+    def call_end(self, number: int = 0) -> Spans:
+        """Ends the transcript's call of that number and the model's turn."""
         ...
 
     def parse(self, text: str, tools: Sequence[ToolSpec]) -> Call | Malformed | None:

@@ -8,8 +8,9 @@ characters into the prompt, and nothing else.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,26 @@ Span = Control | Text
 Spans = Sequence[Span]
 
 
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """The same with neighbouring texts as one: tokenised together, as a whole prompt is."""
+    found: list[Span] = []
+    for span in spans:
+        if found and isinstance(span, Text) and isinstance(found[-1], Text):
+            found[-1] = Text(found[-1].text + span.text)
+        elif span.text:
+            found.append(span)
+    return found
+
+
+def with_controls(text: str, controls: Collection[str]) -> list[Span]:
+    """Our own text, in which the texts of `controls` are control tokens. Never for text that is not ours."""
+    names = "|".join(map(re.escape, sorted(filter(None, controls), key=len, reverse=True)))
+    if not names:
+        return [Text(text)] if text else []
+    parts = re.split(f"({names})", text)
+    return [Control(part) if at % 2 else Text(part) for at, part in enumerate(parts) if part]
+
+
 _SHORT = 64
 """Texts up to this length (syntax, paths, numbers) are tokenised once."""
 
@@ -43,17 +64,17 @@ class Encoder:
 
     `tokenize` must not parse control tokens (it may still produce user-defined ones, as most tokenizers do).
     `reserved` maps the text of every control token and every user-defined delimiter of the vocabulary to its
-    id.
+    id. `tokenize_all` does the same to many texts at once, where the tokenizer can.
     """
 
     def __init__(
         self,
         tokenize: Callable[[str], list[int]],
         reserved: Mapping[str, int],
-        ends_line: Callable[[int], bool] = lambda token: False,
+        tokenize_all: Callable[[Sequence[str]], list[list[int]]] | None = None,
     ) -> None:
         self._tokenize = tokenize
-        self._ends_line = ends_line
+        self._tokenize_all = tokenize_all
         self._known: dict[str, list[int]] = {}
         self._reserved = dict(reserved)
         self.reserved_ids = frozenset(reserved.values())
@@ -75,9 +96,7 @@ class Encoder:
         """The ids of ordinary text, free of reserved ids."""
         if (known := self._known.get(text)) is not None:
             return known
-        ids = [token for piece in self._pieces(text) for token in self._tokenize(piece)]
-        if not self.reserved_ids.isdisjoint(ids):
-            raise ReservedIdError(f"text of {len(text)} characters produced a reserved id")
+        ids = self._checked(text, map(self._tokenize, self._pieces(text)))
         if len(text) <= _SHORT:
             self._known[text] = ids
         return ids
@@ -86,25 +105,25 @@ class Encoder:
         """How many ids `encode_text` makes of `text`."""
         return len(self.encode_text(text))
 
-    def prime(self, lines: Sequence[str]) -> None:
-        """Tokenises many one-line texts, each with its newline, in one request; `encode` then knows their ids.
-
-        A tokenizer that ends a token at every newline cuts the joined text at the same places as each line alone. Where
-        the tokens do not show that (`ends_line` of their ids), the lines are left to be encoded one by one.
-        """
-        lines = [line for line in dict.fromkeys(lines) if line.strip() and len(self._pieces(line)) == 1]
-        ids = self._tokenize("".join(lines))
-        cut: list[list[int]] = [[]]
-        for token in ids:
-            cut[-1].append(token)
-            if self._ends_line(token):
-                cut.append([])
-        if len(cut) == len(lines) + 1 and not cut[-1] and self.reserved_ids.isdisjoint(ids):
-            self._known.update(zip(lines, cut, strict=False))
+    def prime(self, texts: Sequence[str]) -> None:
+        """Tokenises many texts in one request, where that can be; `encode` then knows their ids."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if self._tokenize_all is None or len(new) < 2:
+            return
+        pieces = [self._pieces(text) for text in new]
+        found = iter(self._tokenize_all([piece for each in pieces for piece in each]))
+        for text, each in zip(new, pieces, strict=True):
+            self._known[text] = self._checked(text, islice(found, len(each)))
 
     def encode_control(self, text: str) -> int:
         """The id of a control token or delimiter. Raises KeyError for one the vocabulary lacks."""
         return self._reserved[text]
+
+    def _checked(self, text: str, pieces: Iterable[list[int]]) -> list[int]:
+        ids = [token for piece in pieces for token in piece]
+        if not self.reserved_ids.isdisjoint(ids):
+            raise ReservedIdError(f"text of {len(text)} characters produced a reserved id")
+        return ids
 
     def _pieces(self, text: str) -> list[str]:
         if not text:

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from tinsmith.dialects.protocol import Call, Dialect, ToolSpec
+from tinsmith.dialects.protocol import Dialect
 from tinsmith.dialects.spans import Control, Span, Text
+from tinsmith.dialects.tool_call import Call, ToolSpec
 
 
 @dataclass(frozen=True)
@@ -33,34 +34,38 @@ def arguments_pieces(dialect: Dialect, spec: ToolSpec, call: Call) -> list[Piece
         first = not pieces
         value = dialect.value_text(parameter, call.arguments[parameter.name])
         pieces.append(Piece(Text(dialect.key_literal(parameter.name, first)), "key", parameter.name))
+        if start := dialect.value_start(parameter):
+            pieces.append(Piece(Text(start), "syntax"))
         pieces.append(Piece(Text(value), "value", parameter.name))
-        whole = dialect.value_abort(parameter)
-        if not value.endswith(whole):
-            pieces.append(Piece(Text(_rest(value, whole)), "syntax"))
+        if rest := value_rest(value, dialect.value_end(parameter)):
+            pieces.append(Piece(Text(rest), "syntax"))
     pieces.append(Piece(Text(dialect.close_literal(not pieces)), "key"))
     return pieces
 
 
-def call_pieces(dialect: Dialect, spec: ToolSpec, call: Call) -> list[Piece]:
-    """The model's whole turn, from the turn's opening to its end."""
+def call_pieces(dialect: Dialect, spec: ToolSpec, call: Call, number: int = 0) -> list[Piece]:
+    """The model's whole turn with the transcript's call of that number, from its opening to its end."""
     pieces = [
         *_syntax(dialect.assistant_start()),
-        Piece(Control(dialect.call_opener()), "syntax"),
+        Piece(opener_span(dialect), "syntax"),
         *_syntax(dialect.tool_start()),
     ]
     grammar_end = dialect.tool_literal(spec.name)
     pieces.append(Piece(Text(grammar_end), "tool"))
-    pieces += arguments_pieces(dialect, spec, call)
-    return pieces + _syntax(dialect.call_end())
+    pieces += [*_syntax(dialect.arguments_start(number)), *arguments_pieces(dialect, spec, call)]
+    return pieces + _syntax(dialect.call_end(number))
+
+
+def opener_span(dialect: Dialect) -> Span:
+    """The opener of a call as a span: a control token, or text in a dialect whose opener is not one."""
+    opener = dialect.call_opener()
+    return Control(opener) if opener in dialect.controls else Text(opener)
 
 
 def _syntax(spans: Iterable[Span]) -> list[Piece]:
     return [Piece(span, "syntax") for span in spans]
 
 
-def _rest(value: str, whole: str) -> str:
-    """What of the closing syntax `whole` is still to come after `value`, which ends in a part of it."""
-    for length in range(len(whole), 0, -1):
-        if value.endswith(whole[:length]):
-            return whole[length:]
-    return whole
+def value_rest(value: str, end: str) -> str:
+    """What of the closing syntax `end` is still to come after `value`, which ends in a part of it."""
+    return next((end[length:] for length in range(len(end), 0, -1) if value.endswith(end[:length])), end)

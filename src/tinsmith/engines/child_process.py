@@ -1,8 +1,12 @@
-"""The supervised child that holds llama.cpp: start, find out why not, end.
+"""The supervised child that serves a model: start, find out why not, end.
 
 A child is a must: a bad model file can crash the process that loads it, and a long request can only be
 stopped by ending the process that computes it. It ends with its parent: its stdin closes with us however we
 die.
+
+Which program serves is a `Start`. Its script obeys one contract, told in `llama_child.py`: a line of orders on
+stdin; on stdout lines `{"loading": SECONDS}`, then `{"port": N}` once the model is loaded; reasons on stderr;
+it ends when stdin closes.
 """
 
 import atexit
@@ -15,12 +19,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinsmith.engines.memory_pressure import memory_kills, why_killed
 from tinsmith.engines.threads import usable_cores
-from tinsmith.errors import EngineError, MachineError, TinsmithError
+from tinsmith.errors import EngineError, InputError, MachineError, TinsmithError
 from tinsmith.models import gguf_header
 
 BATCH = 256
@@ -36,22 +41,38 @@ class KilledError(MachineError):
     """A child that was killed (SIGKILL) while it loaded the model, as the kernel does where memory is short."""
 
 
-class ChildProcess:
-    """One run of `llama_child.py`, ready to serve on `port` with `key`.
+@dataclass(frozen=True)
+class Start:
+    """A script of this room that serves, and its own orders, which go before those that every script gets."""
 
-    Raises InputError `model_unreadable`, MachineError `memory` (KilledError where it was killed) or
-    `engine_missing`, EngineError `engine_died`.
+    script: str
+    orders: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+EMBEDDED = Start("llama_child.py")
+"""llama.cpp out of the wheel."""
+
+
+class ChildProcess:
+    """One run of the script of `start`, ready to serve on loopback `port` with `key`.
+
+    Raises InputError `model_unreadable` or `engine_arguments`, MachineError `memory` (KilledError where it was
+    killed) or `engine_missing`, EngineError `engine_died`.
     """
 
-    def __init__(self, model: Path, context: int, progress: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, model: Path, context: int, progress: Callable[[str], None] | None = None, start: Start = EMBEDDED
+    ) -> None:
         self._model = model
+        self._orders = start.orders
+        self._progress = progress
         self._kills_before = memory_kills()
         self.key = secrets.token_urlsafe(24)
         if progress:
             progress(f"loading {model.name}")
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         self._process = subprocess.Popen(
-            [sys.executable, "-I", str(Path(__file__).with_name("llama_child.py"))],
+            [sys.executable, "-I", str(Path(__file__).with_name(start.script))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -59,7 +80,7 @@ class ChildProcess:
         )
         atexit.register(self.kill)
         try:
-            self.port = self._start(context)
+            self.port = self._serve(context)
             if progress:
                 progress(f"{model.name} is loaded")
         except BaseException:  # an interrupt too
@@ -110,7 +131,7 @@ class ChildProcess:
             return KilledError("memory", f"the engine was {why_killed(self._kills_before)}", _LESS_MEMORY)
         return _explain(self._model, status, stderr)
 
-    def _start(self, context: int) -> int:
+    def _serve(self, context: int) -> int:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -125,14 +146,17 @@ class ChildProcess:
             "cache_mib": _HOST_CACHE_MIB,
             # The kernel's parent-death signal fires when the *thread* that started the child ends.
             "parent_death": threading.current_thread() is threading.main_thread(),
-        }
+        } | dict(self._orders)
         with contextlib.suppress(BrokenPipeError):
             stdin.write(json.dumps(orders).encode() + b"\n")
             stdin.flush()
-        ready = stdout.readline()
-        if not ready:
-            raise self.died()
-        return int(json.loads(ready)["port"])
+        for line in stdout:
+            said = json.loads(line)
+            if "port" in said:
+                return int(said["port"])
+            if self._progress:
+                self._progress(f"loading {self._model.name}: {said['loading']} s")
+        raise self.died()
 
 
 _UNREADABLE = (
@@ -144,16 +168,34 @@ _UNREADABLE = (
     "unknown model architecture",
     "error loading model",
 )
-_LESS_MEMORY = "Close other programs, use a smaller model, or ask for a smaller context."
-_MEMORY = ("failed to allocate", "Cannot allocate memory", "std::bad_alloc", "MemoryError")
+_LESS_MEMORY = "Close other programs, use a smaller model or context, or offload fewer layers to the GPU."
+_MEMORY = (
+    "failed to allocate",
+    "unable to allocate",
+    "out of memory",
+    "Cannot allocate memory",
+    "std::bad_alloc",
+    "MemoryError",
+)
+_ARGUMENTS = ("error: invalid argument", "error while handling argument", "error: unknown value")
+_MISSING = ("xllamacpp cannot be imported", "cannot be executed", "error while loading shared libraries")
 
 
 def _explain(model: Path, status: int, stderr: str) -> TinsmithError:
     """From what llama.cpp writes when it fails. Memory first: it is also an "error loading model"."""
     errors = [line.split(" E ", 1)[1].strip() for line in stderr.splitlines() if " E " in line]
     last = errors[0] if errors else f"exit status {status}"
-    if "xllamacpp cannot be imported" in stderr:
-        return MachineError("engine_missing", last, "Reinstall tinsmith: it needs the package xllamacpp.")
+    for text in (*_MISSING, *_ARGUMENTS):
+        said = next((line.strip() for line in stderr.splitlines() if text in line), None)
+        if said is None:
+            continue
+        said = said.removeprefix("E ")
+        if text in _ARGUMENTS:
+            return InputError("engine_arguments", f"llama-server: {said}", "Correct the arguments for llama-server.")
+        remedy = "Reinstall tinsmith: it needs the package xllamacpp."
+        if "xllamacpp" not in said:
+            remedy = "Install llama-server again, or set TINSMITH_LLAMA_SERVER to another one, or to `none`."
+        return MachineError("engine_missing", said, remedy)
     if any(text in stderr for text in _MEMORY):
         return MachineError("memory", f"the engine ran out of memory ({last})", _LESS_MEMORY)
     if any(text in stderr for text in _UNREADABLE):

@@ -13,7 +13,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from tinsmith.engines.child_process import BATCH
-from tinsmith.engines.grammar import Grammar, compile_grammar
+from tinsmith.engines.completion import biases, force, probabilities, sampler, seeded_at, with_log_probs
+from tinsmith.engines.grammar import Grammar, JsonString, Until, compile_grammar
+from tinsmith.engines.json_string import write_string
 from tinsmith.engines.llama_http import LlamaHTTP
 from tinsmith.engines.protocol import GREEDY, Cancelled, Generation, Sampling, Token, TurnUsage, Usage
 from tinsmith.engines.supervisor import Answer, Supervisor
@@ -22,6 +24,10 @@ from tinsmith.errors import EngineError
 from tinsmith.models import GGUFHeader
 
 _CHUNK = 32
+_CUT = -1
+"""No token has this id."""
+_LIFT = 1000.0
+"""Logits: far more than any two differ, and small enough for their ratios to stay exact to four digits in float32."""
 _SLOT: dict[str, Any] = {"id_slot": 0, "cache_prompt": True, "return_tokens": True}
 
 
@@ -82,9 +88,22 @@ class EmbeddedEngine:
 
     def tokenize(self, text: str) -> list[int]:
         """See `TokenEngine`."""
-        whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        body = {"content": whole, "add_special": False, "parse_special": False}
-        return self._call(lambda http: http.post("/tokenize", body))["tokens"]
+        return self._tokenized(_whole(text))
+
+    def tokenize_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """See `TokenEngine`. One request: the server takes texts and ids mixed, and hands the ids back as they are."""
+        mixed = [part for text in texts for part in (_whole(text), _CUT)]
+        found: list[list[int]] = []
+        rest: list[int] = []
+        for token in self._tokenized(mixed):
+            if token == _CUT:
+                found.append(rest)
+                rest = []
+            else:
+                rest.append(token)
+        if len(found) != len(texts):
+            raise EngineError("ids_lost", "the engine lost the borders between texts", _REPORT)
+        return found
 
     def detokenize(self, ids: Sequence[int]) -> bytes:
         """See `TokenEngine`."""
@@ -96,7 +115,7 @@ class EmbeddedEngine:
         known = ids[:-1]
         if not known or self._shared(known) == len(known):
             return
-        body = _SLOT | _sampler(GREEDY) | {"prompt": list(known), "n_predict": 1}
+        body = _SLOT | sampler(GREEDY) | {"prompt": list(known), "n_predict": 1}
         answer = self._call(lambda http: http.stream("/completion", body, cancel))
         self._account(known, answer, decoded=0)
 
@@ -118,8 +137,29 @@ class EmbeddedEngine:
             return Generation((), "limit")
         self._warm_if_long(ids, cancel)
         if grammar is not None:
-            return self._constrained(ids, compile_grammar(grammar), set(banned), sampling, limit, cancel)
+            return self._constrained(ids, grammar, set(banned), sampling, limit, cancel)
         return self._free(ids, set(banned), set(stop), sampling, limit, cancel)
+
+    def choose(
+        self,
+        ids: Sequence[int],
+        allowed: Sequence[int],
+        sampling: Sampling = GREEDY,
+        cancel: threading.Event | None = None,
+    ) -> Token:
+        """See `TokenEngine`. A bias lifts those allowed out of reach of all others and leaves their ratios as they are:
+        no grammar, which would be matched against the whole vocabulary.
+        """
+        if not ids or not allowed:
+            raise ValueError("an empty prompt, or a choice of nothing")
+        self._warm_if_long(ids, cancel)
+        lift = _LIFT * max(1.0, sampling.temperature)
+        body = {"n_probs": 1, "logit_bias": [[token, lift] for token in allowed]}
+        answer = self._request(ids, 1, sampler(seeded_at(sampling, len(ids))) | body, cancel)
+        tokens = with_log_probs(answer["tokens"], probabilities(answer))
+        if len(tokens) != 1 or tokens[0].id not in allowed:
+            raise EngineError("ids_lost", "the engine did not choose among the ids it was given", _REPORT)
+        return tokens[0]
 
     def log_probs(
         self, ids: Sequence[int], forced: Sequence[int], cancel: threading.Event | None = None
@@ -142,9 +182,9 @@ class EmbeddedEngine:
         self._warm_if_long(ids, cancel)
         # The server tells nothing of an id that begins a character, so it is made to sample one that does
         # not.
-        body = _sampler(GREEDY) | _force([self._bytes.plain]) | {"n_probs": count}
+        body = sampler(GREEDY) | force([self._bytes.plain]) | {"n_probs": count}
         answer = self._request(ids, 1, body, cancel)
-        return {int(entry["id"]): float(entry["logprob"]) for entry in _probabilities(answer)[0]["top_logprobs"]}
+        return {int(entry["id"]): float(entry["logprob"]) for entry in probabilities(answer)[0]["top_logprobs"]}
 
     def score(self, ids: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
         """See `TokenEngine`."""
@@ -176,7 +216,7 @@ class EmbeddedEngine:
         self.close()
 
     def _forced(self, ids: Sequence[int], forced: Sequence[int], cancel: threading.Event | None) -> list[float]:
-        tokens, _ = self._complete(ids, len(forced), GREEDY, _force(forced), cancel)
+        tokens, _ = self._complete(ids, len(forced), GREEDY, force(forced), cancel)
         found = [token.logprob for token in tokens if token.logprob is not None]
         if [token.id for token in tokens] != list(forced) or len(found) != len(forced):
             raise EngineError("ids_lost", "the engine did not follow the ids it was given", _REPORT)
@@ -191,25 +231,32 @@ class EmbeddedEngine:
         limit: int,
         cancel: threading.Event | None,
     ) -> Generation:
+        body = biases(banned) | self._stop_texts(stop)
         found: list[Token] = []
         while len(found) < limit:
             so_far = [*ids, *(token.id for token in found)]
             size = min(_CHUNK, limit - len(found))
-            tokens, reason = self._complete(so_far, size, sampling, _biases(banned), cancel)
+            tokens, reason = self._complete(so_far, size, sampling, body, cancel)
             at = next((i for i, token in enumerate(tokens) if token.id in stop), None)
             if at is not None:
                 return Generation((*found, *tokens[:at]), "stop")
             found += tokens
             if reason == "eos":
                 return Generation(tuple(found), "eog")
-            if len(tokens) < size:  # the window is full
+            if len(tokens) < size and reason != "word":  # the window is full
                 break
         return Generation(tuple(found), "limit")
+
+    def _stop_texts(self, stop: set[int]) -> dict[str, Any]:
+        """Has a chunk end at the text of a reserved stop id, so that nothing is decoded after it for nobody. The same
+        text in ordinary ids ends the chunk too, and the next one goes on."""
+        texts = [text for text, token in self.vocabulary.reserved.items() if token in stop]
+        return {"stop": texts, "preserved_tokens": texts} if texts else {}
 
     def _constrained(
         self,
         ids: Sequence[int],
-        gbnf: str,
+        grammar: Grammar,
         banned: set[int],
         sampling: Sampling,
         limit: int,
@@ -221,15 +268,43 @@ class EmbeddedEngine:
         end = self.vocabulary.end_of_generation[0] if end is None else end
         banned = (banned | self._ends | set(self._control) | self._bytes.never) - {end}
         for bans in (banned, banned | self._bytes.openers):
-            # One more than the limit: the id that says that the grammar is complete.
-            body = _biases(bans) | {"grammar": gbnf}
-            tokens, reason = self._complete(ids, limit + 1, sampling, body, cancel)
-            stop = "grammar" if reason == "eos" else "limit"
-            tokens = tokens[:limit]
+            tokens, is_complete = self._under_grammar(ids, grammar, biases(bans), sampling, limit, cancel)
             whole = whole_characters([self.vocabulary.pieces[token.id] for token in tokens])
             if whole is not None:
-                return Generation(tuple(tokens[:whole]), stop)
+                return Generation(tuple(tokens[:whole]), "grammar" if is_complete else "limit")
         raise EngineError("not_utf8", "the engine wrote bytes that are no text", _REPORT)
+
+    def _under_grammar(
+        self,
+        ids: Sequence[int],
+        grammar: Grammar,
+        bans: dict[str, Any],
+        sampling: Sampling,
+        limit: int,
+        cancel: threading.Event | None,
+    ) -> tuple[list[Token], bool]:
+        """The tokens, and whether the grammar is complete.
+
+        llama.cpp samples first and looks at the whole vocabulary only where the grammar refuses the id, so free text
+        costs what it costs without a grammar. The id that ends a grammar is always refused at first: where the text
+        shows its end, it is told by a stop string, and that id is not decoded.
+        """
+        if isinstance(grammar, Until):
+            under = {"grammar": compile_grammar(grammar), "stop": [grammar.end]}
+            tokens, _ = self._complete(ids, limit, sampling, bans | under, cancel)
+            written = self.vocabulary.detokenize(token.id for token in tokens)
+            return tokens, written.endswith(grammar.end.encode())
+        if isinstance(grammar, JsonString):
+
+            def ask(so_far: Sequence[int], limit: int, under: dict[str, Any]) -> tuple[list[Token], bool]:
+                tokens, reason = self._complete(so_far, limit, sampling, bans | under, cancel)
+                return tokens, reason == "word"
+
+            if found := write_string(grammar, ids, limit, ask, self):
+                return found
+        under = {"grammar": compile_grammar(grammar)}
+        more, reason = self._complete(ids, limit + 1, sampling, bans | under, cancel)  # one for the id that ends it
+        return more[:limit], reason == "eos"
 
     def _complete(
         self,
@@ -240,10 +315,8 @@ class EmbeddedEngine:
         cancel: threading.Event | None,
     ) -> tuple[list[Token], str]:
         """The tokens of one request without the end-of-generation id, and llama.cpp's `stop_type`."""
-        # The seed goes on with the position, else every chunk would draw the same numbers.
-        drawn = Sampling(sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed + len(ids))
-        answer = self._request(ids, limit, _sampler(drawn) | {"n_probs": 1} | extra, cancel)
-        tokens = _with_log_probs(answer["tokens"], _probabilities(answer))
+        answer = self._request(ids, limit, sampler(seeded_at(sampling, len(ids))) | {"n_probs": 1} | extra, cancel)
+        tokens = with_log_probs(answer["tokens"], probabilities(answer))
         if len(tokens) != answer["timings"]["predicted_n"]:
             raise EngineError("ids_lost", "the engine lost token ids", _REPORT)
         if answer["stop_type"] == "eos" and tokens and tokens[-1].id in self._ends:
@@ -263,6 +336,10 @@ class EmbeddedEngine:
             raise
         self._account([*ids, *answer["tokens"][:-1]], answer, decoded=int(answer["timings"]["predicted_n"]))
         return answer
+
+    def _tokenized(self, content: str | list[str | int]) -> list[int]:
+        body = {"content": content, "add_special": False, "parse_special": False}
+        return self._call(lambda http: http.post("/tokenize", body))["tokens"]
 
     def _warm_if_long(self, ids: Sequence[int], cancel: threading.Event | None) -> None:
         if cancel is not None and len(ids) - self._shared(ids) > BATCH:
@@ -300,42 +377,5 @@ class EmbeddedEngine:
         return answer
 
 
-def _sampler(sampling: Sampling) -> dict[str, Any]:
-    """The sampler chain written out: the server's own defaults (min-p, penalties) are not ours."""
-    if sampling.temperature <= 0:
-        return {"samplers": ["top_k"], "top_k": 1, "temperature": 0.0}
-    names = ["top_k"] * (sampling.top_k > 0) + ["top_p"] * (sampling.top_p < 1) + ["temperature"]
-    return {
-        "samplers": names,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "temperature": sampling.temperature,
-        "seed": sampling.seed % 0xFFFFFFFF,  # the all-ones seed means a random one
-    }
-
-
-def _biases(banned: Collection[int]) -> dict[str, Any]:
-    return {"logit_bias": [[token, False] for token in sorted(banned)]} if banned else {}
-
-
-def _probabilities(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    return answer.get("completion_probabilities", [])
-
-
-def _force(ids: Sequence[int]) -> dict[str, Any]:
-    """A grammar of token references."""
-    return {"grammar": "root ::= " + " ".join(f"<[{token}]>" for token in ids) + "\n"}
-
-
-def _with_log_probs(ids: Sequence[int], probabilities: Sequence[dict[str, Any]]) -> list[Token]:
-    """Every id with its log-probability; the server reports of a character's several ids only the last."""
-    tokens: list[Token] = []
-    reported = iter(probabilities)
-    entry = next(reported, None)
-    for token in ids:
-        if entry is not None and entry["id"] == token:
-            tokens.append(Token(token, float(entry["logprob"])))
-            entry = next(reported, None)
-        else:
-            tokens.append(Token(token, None))
-    return tokens
+def _whole(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

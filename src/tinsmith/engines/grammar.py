@@ -10,6 +10,7 @@ full: the empty text before `"\\n</parameter>\\n"` is that terminator alone, eve
 place ended in a newline.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,16 +39,28 @@ class Until:
 
 @dataclass(frozen=True)
 class JsonString:
-    """The body of a JSON string (after its quote), then `end`, which begins with the closing quote."""
+    """The body of a JSON string (after its quote), then `end`, which begins with the closing quote.
+
+    The string has `least` to `most` characters. A bound beyond MAX_COUNTED is taken to be that.
+    """
 
     end: str = '"'
+    least: int = 0
+    most: int | None = None
 
+
+MAX_COUNTED = 8_000
+"""The longest JSON string whose characters a grammar counts, with a rule for each."""
 
 Grammar = Literal | OneOf | Until | JsonString
 
 
-def compile_grammar(grammar: Grammar) -> str:
-    """The GBNF of `grammar`. Raises ValueError where it admits nothing or holds NUL or surrogates."""
+def compile_grammar(grammar: Grammar, *, ends_in_token: bool = False) -> str:
+    """The GBNF of `grammar`. Raises ValueError where it admits nothing or holds NUL or surrogates.
+
+    `ends_in_token`: the token that ends a JSON string may go on as JSON does after it. Models write `",` and `"}` as
+    one token, and would write on where it were refused them.
+    """
     match grammar:
         case Literal(text):
             return f"root ::= {_quoted(text)}\n"
@@ -55,10 +68,30 @@ def compile_grammar(grammar: Grammar) -> str:
             return _trie([value + end for value in dict.fromkeys(values)])
         case Until(end):
             return _until(end)
-        case JsonString(end):
-            if not end.startswith('"'):
-                raise ValueError("what ends a JSON string begins with its quote")
-            return _JSON_BODY + f"root ::= char* {_quoted(end)}\n"
+        case JsonString():
+            return _json_string(grammar, ends_in_token)
+
+
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[^u])")
+_BODY = re.compile(rb'(?:[^"\\]|\\.)*', re.DOTALL)
+
+
+def can_end(grammar: Until | JsonString, written: str) -> bool:
+    """Whether a text under `grammar` that begins with `written` may be cut there, and its end would be taken for it.
+
+    Where a JSON string is too short by then, the rest is the caller's to add.
+    """
+    if isinstance(grammar, Until):
+        return (written + grammar.end).index(grammar.end) == len(written)
+    plain = _ESCAPE.sub("", written)
+    return "\\" not in plain and '"' not in plain  # of an end of two characters the first may be there
+
+
+def end_of(grammar: JsonString, written: bytes) -> int | None:
+    """How many bytes of `written` are a whole text under `grammar`, its end included; None where that is missing."""
+    found = _BODY.match(written)
+    assert found is not None, "it matches nothing, too"
+    return found.end() + len(grammar.end) if written.startswith(grammar.end.encode(), found.end()) else None
 
 
 # Escapes of surrogates and of NUL are left out: no file can hold the first, none should hold the second.
@@ -69,6 +102,23 @@ low ::= "0" ("0" digit | digit hex) | digit hex hex
 digit ::= [1-9a-fA-F]
 hex ::= [0-9a-fA-F]
 """
+
+
+_AFTER = r"""after ::= ([,:{}\[\]" \t\n] after)?
+"""
+"""JSON's syntax between two values."""
+
+
+def _json_string(grammar: JsonString, ends_in_token: bool) -> str:
+    """Characters that are counted are a chain of rules, so that the parser is in one place at a time."""
+    least, most, end = grammar.least, grammar.most, _quoted(grammar.end) + " after" * ends_in_token
+    if not grammar.end.startswith('"') or (most is not None and most < least) or least > MAX_COUNTED:
+        raise ValueError("a JSON string ends with its quote and has least to most characters")
+    counted = least if most is None else min(most, MAX_COUNTED)
+    rules = [f"c{i} ::= char c{i + 1}" + f" | {end}" * (i >= least) + "\n" for i in range(counted)]
+    last = f"char* {end}" if most is None else end
+    after = _AFTER * ends_in_token
+    return _JSON_BODY + after + "root ::= c0\n" + "".join(rules) + f"c{counted} ::= {last}\n"
 
 
 def _escaped(character: str) -> str:

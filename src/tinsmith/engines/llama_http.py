@@ -1,138 +1,82 @@
 """llama.cpp's HTTP interface, as much of it as token ids need. Wire format: llama.cpp
 `tools/server/README.md`.
-
-A connection serves one request: after a streamed answer the server closes its side, and a kept connection
-then fails.
 """
 
-import contextlib
-import http.client
-import json
-import socket
+import time
 from collections.abc import Callable
-from threading import Event, Thread
-from typing import Any, TypeVar
+from threading import Event
+from typing import Any
+from urllib.parse import quote
 
-from tinsmith.engines.protocol import Cancelled
+from tinsmith.engines.server_address import ServerAddress
+from tinsmith.engines.server_http import ConnectionLostError, ServerHTTP, error_of
 from tinsmith.errors import EngineError
 
-_T = TypeVar("_T")
+_EVERY = 1.0  # seconds between two reports of progress
 
 
-class ConnectionLostError(Exception):
-    """The server is gone, or left in the middle of an answer."""
+class LlamaHTTP(ServerHTTP):
+    """Requests to a llama-server. `model` is the one that a router is asked for; a server of one model ignores it.
 
+    `progress` is told how far a long prompt has been read, at most once a second. Raises what `ServerHTTP` does;
+    a refusal is EngineError `context_exceeded`, `grammar_rejected` or `engine_refused`.
+    """
 
-class LlamaHTTP:
-    """Requests to the server on loopback `port`. Raises ConnectionLostError, Cancelled, EngineError."""
+    def __init__(
+        self,
+        address: ServerAddress,
+        key: str,
+        *,
+        model: str | None = None,
+        progress: Callable[[str], None] | None = None,
+        patience: float | None = None,
+    ) -> None:
+        super().__init__(address, key, patience=patience)
+        self._model = model
+        self._progress = progress
 
-    def __init__(self, port: int, key: str) -> None:
-        self._port = port
-        self._headers = {
-            "Authorization": f"Bearer {key}",
-            "Connection": "close",
-            "Content-Type": "application/json",
-        }
-
-    def get(self, path: str) -> dict[str, Any]:
+    def get(self, path: str) -> Any:
         """The JSON answer to a GET."""
-        return self._exchange("GET", path, None, None, lambda response: json.loads(response.read()))
+        return super().get(path if self._model is None else f"{path}?model={quote(self._model, safe='')}")
 
-    def post(self, path: str, body: dict[str, Any], cancel: Event | None = None) -> dict[str, Any]:
-        """The JSON answer to a POST. A cancelled server does not notice: it goes on until it is done."""
-        return self._exchange("POST", path, body, cancel, lambda response: json.loads(response.read()))
+    def post(self, path: str, body: dict[str, Any], cancel: Event | None = None) -> Any:
+        """The JSON answer to a POST. When cancelled a new llama-server stops within a second; older ones go on."""
+        return super().post(path, self._named(body), cancel)
 
     def stream(self, path: str, body: dict[str, Any], cancel: Event | None = None) -> dict[str, Any]:
         """The last event of a streamed answer. When cancelled the server stops after the batch in hand."""
-        ping = {
-            "stream": True,
-            "sse_ping_interval": 1,
-        }  # else a gone client is unnoticed until the prompt is read
-        return self._exchange("POST", path, body | ping, cancel, _last_event)
+        last: dict[str, Any] = {}
+        reported = time.monotonic()
 
-    def _exchange(
-        self,
-        method: str,
-        path: str,
-        body: dict[str, Any] | None,
-        cancel: Event | None,
-        read: Callable[[http.client.HTTPResponse], _T],
-    ) -> _T:
-        if cancel is not None and cancel.is_set():
-            raise Cancelled
-        connection = http.client.HTTPConnection("127.0.0.1", self._port)
-        try:
-            connection.connect()
-            sock: socket.socket = connection.sock  # kept: the connection forgets it once the answer begins
+        def each(event: dict[str, Any]) -> None:
+            nonlocal last, reported
+            last = event
+            read = event.get("prompt_progress")
+            if read and self._progress and time.monotonic() - reported >= _EVERY:
+                reported = time.monotonic()
+                self._progress(f"reading the prompt: {read['processed']:,} of {read['total']:,} tokens")
 
-            def ask() -> _T:
-                connection.request(method, path, None if body is None else json.dumps(body), self._headers)
-                with connection.getresponse() as response:
-                    if response.status != 200:
-                        raise _refusal(response.read())
-                    return read(response)
+        # Pings, else a gone client is unnoticed until the prompt is read.
+        streamed = {"stream": True, "sse_ping_interval": 1, "return_progress": True}
+        self.events(path, self._named(body) | streamed, each, cancel)
+        if not last.get("stop"):
+            raise ConnectionLostError("the stream ended early")
+        return last
 
-            if cancel is None:
-                return ask()
-            return _while_not(cancel, ask, sock)
-        except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
-            raise ConnectionLostError(str(error)) from error
-        finally:
-            connection.close()
-
-
-def _while_not(cancel: Event, ask: Callable[[], _T], sock: socket.socket) -> _T:
-    """`ask()` on a thread of its own, its socket shut down when `cancel` is set."""
-    answers: list[_T] = []
-    failures: list[Exception] = []
-    done = Event()
-
-    def work() -> None:
-        try:
-            answers.append(ask())
-        except Exception as error:
-            failures.append(error)
-        finally:
-            done.set()
-
-    thread = Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while not done.wait(0.02):
-            if cancel.is_set():
-                raise Cancelled
-    finally:
-        if not done.is_set():
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        thread.join()
-    if failures:
-        raise failures[0]
-    return answers[0]
-
-
-def _last_event(response: http.client.HTTPResponse) -> dict[str, Any]:
-    last: dict[str, Any] | None = None
-    for line in response:
-        if line.startswith(b"data: "):
-            last = json.loads(line[6:])
-        elif line.startswith(b"error: "):
-            raise _refusal(b'{"error":' + line[7:] + b"}")
-    if last is None or not last.get("stop"):
-        raise ConnectionLostError("the stream ended early")
-    return last
-
-
-def _refusal(body: bytes) -> EngineError:
-    error: dict[str, Any] = json.loads(body)["error"]
-    message = str(error.get("message", ""))
-    if error.get("type") == "exceed_context_size_error":
+    def refusal(self, status: int, body: bytes) -> EngineError:
+        """See `ServerHTTP`."""
+        error = error_of(body)
+        message = str(error.get("message", ""))
+        if error.get("type") == "exceed_context_size_error":
+            return EngineError(
+                "context_exceeded",
+                f"a prompt of {error.get('n_prompt_tokens')} tokens does not fit into {error.get('n_ctx')}",
+                "Use a larger context, or a smaller task.",
+            )
+        code = "grammar_rejected" if "grammar" in message else "engine_refused"
         return EngineError(
-            "context_exceeded",
-            f"a prompt of {error.get('n_prompt_tokens')} tokens does not fit into {error.get('n_ctx')}",
-            "Use a larger context, or a smaller task.",
+            code, f"the engine refused a request: {message}", "This is a fault of Tinsmith; please report it."
         )
-    code = "grammar_rejected" if "grammar" in message else "engine_refused"
-    return EngineError(
-        code, f"the engine refused a request: {message}", "This is a fault of Tinsmith; please report it."
-    )
+
+    def _named(self, body: dict[str, Any]) -> dict[str, Any]:
+        return body if self._model is None else body | {"model": self._model}

@@ -106,6 +106,10 @@ class TokenEngine(Protocol):
         """
         ...
 
+    def tokenize_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each of many texts, as `tokenize` gives them, in as few requests as can be."""
+        ...
+
     def detokenize(self, ids: Sequence[int]) -> bytes:
         """The bytes of `ids`; they are UTF-8 only where the ids cut no character."""
         ...
@@ -133,6 +137,14 @@ class TokenEngine(Protocol):
         """
         ...
 
+    def choose(
+        self, ids: Sequence[int], allowed: Sequence[int], sampling: Sampling = GREEDY, cancel: Event | None = None
+    ) -> Token:
+        """The next id after `ids`, drawn among `allowed` alone: any ids, those of cut characters and control tokens
+        too. Raises ValueError where there is none, Cancelled.
+        """
+        ...
+
     def log_probs(self, ids: Sequence[int], forced: Sequence[int], cancel: Event | None = None) -> list[float]:
         """The natural log-probability of each of `forced` after `ids` and those before it."""
         ...
@@ -143,6 +155,32 @@ class TokenEngine(Protocol):
 
     def score(self, ids: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
         """The summed log-probability of each continuation after `ids` (`rank` is the fast way)."""
+        ...
+
+    def begin_turn(self) -> None:
+        """Starts a turn's account."""
+        ...
+
+    def end_turn(self) -> TurnUsage:
+        """The account since `begin_turn`."""
+        ...
+
+    def close(self) -> None:
+        """Ends the engine; may be called twice."""
+        ...
+
+
+class Engine(Protocol):
+    """What the loop asks of an engine of any kind: its window and the account of a turn. A `TokenEngine` is one."""
+
+    @property
+    def context_window(self) -> int:
+        """Tokens that fit, as the engine itself says."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """The account of all turns."""
         ...
 
     def begin_turn(self) -> None:

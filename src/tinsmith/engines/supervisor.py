@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tinsmith.engines.child_process import ChildProcess, KilledError
-from tinsmith.engines.llama_http import ConnectionLostError, LlamaHTTP
+from tinsmith.engines.child_process import EMBEDDED, ChildProcess, KilledError, Start
+from tinsmith.engines.llama_http import LlamaHTTP
+from tinsmith.engines.server_address import ServerAddress
+from tinsmith.engines.server_http import ConnectionLostError
 from tinsmith.errors import EngineError, TinsmithError
 from tinsmith.models import gguf_header
 
@@ -27,10 +29,9 @@ Answer = dict[str, Any]
 class Supervisor:
     """Asks one child after another. Starts the first at once.
 
-    `on_restart` is told why, each time that a lost child has been replaced. A child that is silent is never
-    given up while it lives: it may be computing. A connection that closes while the child lives is tried once
-    more, then the child is replaced. Raises InputError `model_unreadable`, MachineError `memory` or
-    `engine_missing`, EngineError `engine_died`; so may every `call`.
+    `start` says which program serves. `on_restart` is told why, each time that a lost child has been replaced. A
+    child that is silent is never given up while it lives: it may be computing. A connection that closes while the
+    child lives is tried once more, then the child is replaced. Raises what `ChildProcess` does; so may every `call`.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class Supervisor:
         context: int,
         progress: Callable[[str], None] | None = None,
         on_restart: Callable[[str], None] | None = None,
+        start: Start = EMBEDDED,
     ) -> None:
+        self._start = start
         self._model = model
         self._context = context
         self._progress = progress
@@ -61,7 +64,8 @@ class Supervisor:
         while True:
             child = self._ready()
             try:
-                answer = ask(LlamaHTTP(child.port, child.key))
+                address = ServerAddress(False, "127.0.0.1", child.port)
+                answer = ask(LlamaHTTP(address, child.key, progress=self._progress))
             except ConnectionLostError as error:
                 if child.ended_within(_DYING):
                     self._lost(child.died().message, error)
@@ -85,7 +89,7 @@ class Supervisor:
             if _identity(self._model) != self._identity:
                 raise gguf_header.unreadable(self._model, "it is not the file that was loaded before")
             try:
-                self._child = ChildProcess(self._model, self._context, self._progress)
+                self._child = ChildProcess(self._model, self._context, self._progress, self._start)
             except KilledError as error:
                 self._lost(error.message, error)
         reasons, self._reasons = self._reasons, []

@@ -8,6 +8,10 @@ from typing import Any, Literal, get_args
 
 Tools = Literal["full", "terse"]
 EditDomain = Literal["free", "candidates"]
+DialectName = Literal[
+    "auto", "qwen-xml", "qwen-thinking", "mistral-v7", "mistral-v11", "mistral-v13", "function-text", "template"
+]
+"""How the model writes turns and calls; `auto`: as its file says, `template`: as its own chat template does."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class ModelCard:
     name: str
     licence: str
     file: str | None
-    dialect: Literal["qwen-xml"]
+    dialect: DialectName
     context: int
     system: str | None
     tools: Tools
@@ -57,7 +61,7 @@ def parse_card(text: str) -> ModelCard:
         name=take.text("name"),
         licence=take.text("licence"),
         file=take.optional_text("file"),
-        dialect=take.choice("dialect", ("qwen-xml",)),
+        dialect=take.choice("dialect", get_args(DialectName)),
         context=take.integer("context", 1),
         system=take.optional_text("system"),
         tools=take.choice("tools", get_args(Tools)),

@@ -19,6 +19,11 @@ class Model:
     card: ModelCard
     path: Path
 
+    @property
+    def source(self) -> str:
+        """What names it again."""
+        return str(self.path)
+
 
 def find_model(name: str | None) -> Model:
     """The model called `name`: a catalogue id or the path of a GGUF file; None: TINSMITH_MODEL, else Solder.

@@ -4,7 +4,7 @@ They stand in tests for any model, and beside Solder as the baseline that shows 
 *twin* copies a file's metadata, vocabulary and tensor shapes, and draws only the weights anew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,31 @@ class Shape:
     context: int = 32768
 
 
+@dataclass(frozen=True)
+class TokenList:
+    """A byte-level BPE vocabulary: token texts in their mapped form, merges in order of rank, which tokens are control
+    tokens and which are delimiters (user-defined).
+
+    `end` ends a turn, `begin` is the BOS token where there is one, `pre` is llama.cpp's name of the pre-tokenizer,
+    `template` the chat template that the file carries.
+    """
+
+    texts: Sequence[str]
+    merges: Sequence[str]
+    control: Collection[str] = CONTROL
+    delimiters: Collection[str] = DELIMITERS
+    end: str = "<|im_end|>"
+    pad: str = "<|endoftext|>"
+    begin: str | None = None
+    pre: str = "qwen2"
+    template: str | None = None
+
+
 def write_random(
     path: Path,
     *,
     like: Path | None = None,
+    tokens: TokenList | None = None,
     vocabulary: Sequence[str] | None = None,
     merges: Sequence[str] | None = None,
     shape: Shape | None = None,
@@ -62,22 +83,22 @@ def write_random(
     `path`.
 
     `like` makes a twin of that file: same metadata, shapes and types (F32, F16, Q8_0), `context` replaces its
-    context length. Otherwise a Qwen3-architecture model of `shape` over `vocabulary` and `merges` (byte-level
-    BPE, token texts in their mapped form; the control tokens and delimiters of Qwen-XML are known by their
-    text), by default a small one of 256 bytes, a few Python words and the reserved tokens. `name` becomes
-    `general.name`. Raises ValueError for a tensor type that cannot be written.
+    context length. Otherwise a Qwen3-architecture model of `shape` over `tokens`, or over `vocabulary` and `merges`
+    with Qwen-XML's control tokens and delimiters known by their text, by default a small one of 256 bytes, a few
+    Python words and the reserved tokens. `name` becomes `general.name`. Raises ValueError for a tensor type that
+    cannot be written.
     """
     if like is not None:
         _write_twin(path, GGUFHeader(like), seed, scale, context, name)
     else:
-        if vocabulary is None:
-            vocabulary, merges = small_vocabulary()
-        _write_fresh(path, vocabulary, merges or (), shape or Shape(), seed, scale, name or "random")
+        if tokens is None:
+            tokens = small_vocabulary() if vocabulary is None else TokenList(vocabulary, merges or ())
+        _write_fresh(path, tokens, shape or Shape(), seed, scale, name or "random")
     return path
 
 
-def small_vocabulary() -> tuple[list[str], list[str]]:
-    """Token texts and merges: 256 bytes, the prefixes of a few words, the reserved tokens of Qwen-XML."""
+def small_vocabulary() -> TokenList:
+    """256 bytes, the prefixes of a few words, the reserved tokens of Qwen-XML."""
     characters = byte_characters()
     tokens = list(characters.values())
     merges: list[str] = []
@@ -87,12 +108,10 @@ def small_vocabulary() -> tuple[list[str], list[str]]:
             if mapped[:end] not in tokens:
                 tokens.append(mapped[:end])
                 merges.append(f"{mapped[: end - 1]} {mapped[end - 1]}")
-    return [*tokens, *CONTROL, *DELIMITERS], merges
+    return TokenList([*tokens, *CONTROL, *DELIMITERS], merges)
 
 
-def _write_fresh(
-    path: Path, tokens: Sequence[str], merges: Sequence[str], shape: Shape, seed: int, scale: float, name: str
-) -> None:
+def _write_fresh(path: Path, tokens: TokenList, shape: Shape, seed: int, scale: float, name: str) -> None:
     import gguf
     import numpy
 
@@ -109,13 +128,18 @@ def _write_fresh(
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_freq_base(1e6)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(list(tokens))
-    writer.add_token_types([3 if t in CONTROL else 4 if t in DELIMITERS else 1 for t in tokens])
-    writer.add_token_merges(list(merges))
-    writer.add_eos_token_id(list(tokens).index("<|im_end|>"))
-    writer.add_pad_token_id(list(tokens).index("<|endoftext|>"))
-    writer.add_add_bos_token(False)
+    texts, control, delimiters = list(tokens.texts), frozenset(tokens.control), frozenset(tokens.delimiters)
+    writer.add_tokenizer_pre(tokens.pre)
+    writer.add_token_list(texts)
+    writer.add_token_types([3 if text in control else 4 if text in delimiters else 1 for text in texts])
+    writer.add_token_merges(list(tokens.merges))
+    writer.add_eos_token_id(texts.index(tokens.end))
+    writer.add_pad_token_id(texts.index(tokens.pad))
+    if tokens.begin is not None:
+        writer.add_bos_token_id(texts.index(tokens.begin))
+    writer.add_add_bos_token(tokens.begin is not None)
+    if tokens.template is not None:
+        writer.add_chat_template(tokens.template)
 
     draw = numpy.random.default_rng(seed)
 
@@ -127,7 +151,7 @@ def _write_fresh(
         writer.add_tensor(name + ".weight", numpy.ones(size, dtype=numpy.float32))
 
     d, q, kv = shape.d_model, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    weight("token_embd", len(tokens), d)  # also the output matrix: embeddings are tied
+    weight("token_embd", len(texts), d)  # also the output matrix: embeddings are tied
     norm("output_norm", d)
     for block in (f"blk.{layer}." for layer in range(shape.layers)):
         norm(block + "attn_norm", d)

@@ -17,8 +17,7 @@ _KINDS: dict[int, Kind] = {
 }
 """`tokenizer.ggml.token_type` of the GGUF specification."""
 
-# Texts that llama.cpp takes for an end of generation whatever the metadata says (llama-vocab.cpp).
-_END_TEXTS = frozenset(
+END_TEXTS = frozenset(
     {
         "<|endoftext|>",
         "<|im_end|>",
@@ -46,6 +45,7 @@ _END_TEXTS = frozenset(
         "<|reponame|>",
     }
 )
+"""Texts that llama.cpp takes for an end of generation whatever the metadata says (llama-vocab.cpp)."""
 
 
 def byte_characters() -> dict[int, str]:
@@ -120,7 +120,7 @@ def build_vocabulary(
         for token, (text, kind) in enumerate(zip(texts, kinds, strict=True))
         if kind in ("control", "user_defined") and text
     }
-    named = [reserved[text] for text in sorted(_END_TEXTS & reserved.keys())]
+    named = [reserved[text] for text in sorted(END_TEXTS & reserved.keys())]
     return Vocabulary(
         pieces=tuple(piece(text, kind) for text, kind in zip(texts, kinds, strict=True)),
         kinds=kinds,

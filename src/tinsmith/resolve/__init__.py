@@ -2,5 +2,6 @@
 
 from tinsmith.resolve.pipeline import resolve, resume
 from tinsmith.resolve.request import Request, Result
+from tinsmith.resolve.speaking import engine_choice
 
-__all__ = ["Request", "Result", "resolve", "resume"]
+__all__ = ["Request", "Result", "engine_choice", "resolve", "resume"]

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from threading import Event
 from typing import Any
 
-from tinsmith.agent import CallWriter, EventSink, Limits, Loop, Opening, Order, State, Transcript
-from tinsmith.dialects import Call, Dialect, Encoder
-from tinsmith.engines import Sampling, TokenEngine
+from tinsmith.agent import EventSink, Limits, Loop, Opening, Order, Speaker, State, Transcript
+from tinsmith.dialects import Call
+from tinsmith.engines import Sampling
 from tinsmith.models import ModelCard
 from tinsmith.resolve.gate import Gate
 from tinsmith.tools import Toolbox
@@ -68,9 +67,7 @@ def status_of(best: Attempt, reproduces: bool) -> tuple[str, str]:
 class Attempts:
     """What every attempt needs. `start` is the copy that each begins with, `done` those that have ended."""
 
-    engine: TokenEngine
-    dialect: Dialect
-    encoder: Encoder
+    speaker: Speaker
     card: ModelCard
     toolbox: Toolbox
     gate: Gate
@@ -85,7 +82,6 @@ class Attempts:
     start: str
     done: list[Attempt]
     progress: Callable[[str], None]
-    cancel: Event | None
 
     def run(self, count: int, turn: Mapping[str, Any] | None, transcript: Transcript | None) -> None:
         """At most `count` attempts that share the limits. `turn`, `transcript`: the one in work, if any."""
@@ -115,22 +111,19 @@ class Attempts:
         runs_before = sum(attempt.test_runs for attempt in self.done)
         self.gate.limit = runs_before + limits.test_runs
         sampling = self.card.sampling
-        writer = CallWriter(
-            self.engine,
-            self.dialect,
-            self.encoder,
+        speaker = self.speaker
+        writer = speaker.writer(
             self.toolbox,
-            sampling=Sampling(sampling.temperature, sampling.top_k, sampling.top_p, self.seed + number - 1),
-            preamble_tokens=self.card.preamble_tokens,
+            Sampling(sampling.temperature, sampling.top_k, sampling.top_p, self.seed + number - 1),
+            self.reply_tokens,
             candidates=self.candidates,
             order=self.order,
             skip=[key for attempt in self.done for key in attempt.tried],
-            cancel=self.cancel,
         )
         loop = Loop(
-            self.engine,
-            self.dialect,
-            self.encoder,
+            speaker.engine,
+            speaker.turns,
+            speaker.encoder,
             writer,
             self.toolbox,
             self.gate,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from tinsmith.agent import CLOSING_RESERVE, MIN_OBSERVATION, EventSink, Opening, Transcript
 from tinsmith.codebase import Suspect
-from tinsmith.dialects import Dialect, Encoder
+from tinsmith.dialects import Encoder, Turns
 from tinsmith.errors import MachineError
 from tinsmith.events import redact
 from tinsmith.models import ModelCard
@@ -36,7 +36,7 @@ def brief_of(
 
 def fitting_excerpts(
     card: ModelCard,
-    dialect: Dialect,
+    dialect: Turns,
     encoder: Encoder,
     files: Files,
     suspects: Sequence[Suspect],
@@ -70,7 +70,7 @@ def fitting_excerpts(
 
 def write_opening(
     card: ModelCard,
-    dialect: Dialect,
+    dialect: Turns,
     transcript: Transcript,
     brief: str,
     excerpts: Sequence[Excerpt],

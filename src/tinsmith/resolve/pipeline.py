@@ -2,15 +2,18 @@
 
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from tinsmith.engines import open_engine as open_embedded
+from tinsmith.engines import EngineChoice, open_any_engine
 from tinsmith.errors import InputError
 from tinsmith.events import RunStore, redact
-from tinsmith.models import find_model
+from tinsmith.models import find_endpoint, find_model
 from tinsmith.resolve.history import History
 from tinsmith.resolve.request import Request, Result
-from tinsmith.resolve.run import OpenEngine, Progress, Run
+from tinsmith.resolve.run import Run
+from tinsmith.resolve.speaking import OpenEngine, Progress, check_dialect, engine_choice
+from tinsmith.settings import Settings
 from tinsmith.workspace import Sandbox, find_python, open_checkout
 
 
@@ -19,15 +22,20 @@ def resolve(
     progress: Progress = lambda line: None,
     cancel: threading.Event | None = None,
     *,
-    open_engine: OpenEngine = open_embedded,
+    choice: EngineChoice | None = None,
+    open_engine: OpenEngine | None = None,
 ) -> Result:
     """Runs the whole pipeline.
 
-    Raises InputError and MachineError before a run exists; afterwards errors are in the result.
+    `choice` is what is settled of engines (None: what environment and the person's own file say), `open_engine` what
+    starts the engine of a model file (None: `open_any_engine`). Raises InputError and MachineError before a run
+    exists; afterwards errors are in the result.
     """
     if not request.issue.strip():
         raise InputError("empty_issue", "The issue is empty.", "Say in a sentence or more what goes wrong.")
-    model = find_model(request.model)
+    check_dialect(request.dialect)
+    choice = choice or engine_choice(Settings.of_person())
+    model = find_endpoint(request.model) or find_model(request.model)
     sandbox = Sandbox.find()
     checkout = open_checkout(request.repo)
     # What is resumed later, from anywhere and in another environment, is this very run.
@@ -35,13 +43,22 @@ def resolve(
         request,
         repo=checkout.top,
         python=find_python(checkout.top / request.package, request.python),
-        model=str(model.path),
+        model=model.source,
         issue=redact(request.issue),
     )
     with RunStore(request.state_dir).create(repo=checkout.top, model=model.card.id) as log:
         log.append("request", **request.as_json())
         log.append("issue", text=request.issue)
-        return Run(request, model, sandbox, log, progress, cancel, open_engine).result()
+        return Run(
+            request,
+            model,
+            sandbox,
+            log,
+            progress,
+            cancel,
+            choice,
+            open_engine or partial(open_any_engine, choice=choice),
+        ).result()
 
 
 def resume(
@@ -50,20 +67,32 @@ def resume(
     cancel: threading.Event | None = None,
     *,
     state_dir: Path | None = None,
-    open_engine: OpenEngine = open_embedded,
+    choice: EngineChoice | None = None,
+    open_engine: OpenEngine | None = None,
 ) -> Result:
     """Goes on with a run that was interrupted or ended in an error, after its last completed turn.
 
+    What computes is no part of the run: `choice` and `open_engine` are as for `resolve`.
     Raises InputError `unknown_run`, `run_in_use`, `run_ended`, `not_resumable`, and what `resolve` raises.
     """
+    choice = choice or engine_choice(Settings.of_person())
     with RunStore(state_dir).open(run) as log:
         log.own()
         if (status := log.status()) not in ("running", "interrupted", "error"):
             raise InputError("run_ended", f"run {run} has ended: {status}", "Start a new run with --issue.")
         history = History.of(log)
         request = history.request(state_dir)
-        model = find_model(request.model)
+        model = find_endpoint(request.model) or find_model(request.model)
         sandbox = Sandbox.find()
         log.append("run_resumed", turns=history.turns)
         progress(f"going on with {run} after {history.turns} turns")
-        return Run(request, model, sandbox, log, progress, cancel, open_engine).result()
+        return Run(
+            request,
+            model,
+            sandbox,
+            log,
+            progress,
+            cancel,
+            choice,
+            open_engine or partial(open_any_engine, choice=choice),
+        ).result()

@@ -14,7 +14,8 @@ from tinsmith.resolve.gate import Evidence
 class Request:
     """What the person asked for. `order`: `model`, or `shuffled` for plain enumerate-and-test (evaluation only).
 
-    `package` is a directory below the checkout's top where the tests run, `agents_tokens` bounds AGENTS.md.
+    `package` is a directory below the checkout's top where the tests run, `agents_tokens` bounds AGENTS.md, `context`
+    the window, in tokens; `dialect` is the name of one, `template` for the model's own chat template, or `auto`.
     """
 
     repo: Path
@@ -30,6 +31,8 @@ class Request:
     agents_tokens: int = 400
     state_dir: Path | None = None
     order: str = "model"
+    context: int | None = None
+    dialect: str = "auto"
 
     def as_json(self) -> dict[str, Any]:
         """For a run's log; the issue is an event of its own."""
@@ -45,6 +48,8 @@ class Request:
             "test_timeout": self.test_timeout,
             "agents_tokens": self.agents_tokens,
             "order": self.order,
+            "context": self.context,
+            "dialect": self.dialect,
         }
 
     @classmethod

@@ -7,19 +7,17 @@ it was: what the log has is not done again.
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Protocol
 
-from tinsmith.agent import CLOSING_RESERVE, Opening, Transcript
+from tinsmith.agent import CLOSING_RESERVE, Opening, Speaker, Transcript
 from tinsmith.codebase import prime_suspects
-from tinsmith.dialects import Call, Dialect, Encoder, dialect_named
-from tinsmith.engines import Cancelled, Sampling, TokenEngine
-from tinsmith.errors import EngineError, InputError, MachineError, TinsmithError
+from tinsmith.dialects import Call, Encoder
+from tinsmith.engines import Cancelled, Engine, EngineChoice, Sampling
+from tinsmith.errors import EngineError, MachineError, TinsmithError
 from tinsmith.events import Event, RunLog, RunStore, redact
-from tinsmith.models import Model
+from tinsmith.models import Endpoint, Model
 from tinsmith.resolve.agents_file import agents_notes
 from tinsmith.resolve.analysis import Analysis, analyse, locate
 from tinsmith.resolve.attempts import Attempt, Attempts, best_of, status_of
@@ -31,6 +29,7 @@ from tinsmith.resolve.opening import MAX_SUSPECTS, brief_of, fitting_excerpts, o
 from tinsmith.resolve.ordering import shuffled
 from tinsmith.resolve.reproduction import Reproduction
 from tinsmith.resolve.request import Request, Result
+from tinsmith.resolve.speaking import OpenEngine, Progress, speak_with
 from tinsmith.resolve.write_reproduction import WrittenReproduction, write_reproduction
 from tinsmith.tools import EDIT, Excerpt, Files, Outputs, ShellResult, Toolbox
 from tinsmith.workspace import Sandbox, TestRunner, Workspace, run_reported
@@ -40,21 +39,6 @@ RANKED_REPLY = 160
 MAX_REPLY = 4096
 """Tokens of a free value, at most; a window of less than eight times this gives less."""
 
-Progress = Callable[[str], None]
-
-
-class OpenEngine(Protocol):
-    """Starts the engine of a model file; `tinsmith.engines.open_engine` is one."""
-
-    def __call__(
-        self,
-        model_path: Path,
-        *,
-        context: int | None,
-        progress: Progress | None,
-        on_restart: Callable[[str], None] | None,
-    ) -> TokenEngine: ...
-
 
 class Run:
     """One run in one process: what each stage needs of the stages before it."""
@@ -62,21 +46,23 @@ class Run:
     def __init__(
         self,
         request: Request,
-        model: Model,
+        model: Model | Endpoint,
         sandbox: Sandbox,
         log: RunLog,
         progress: Progress,
         cancel: threading.Event | None,
+        choice: EngineChoice,
         open_engine: OpenEngine,
     ) -> None:
         self._request, self._model, self._card, self._log = request, model, model.card, log
-        self._progress, self._cancel, self._open_engine, self._sandbox = progress, cancel, open_engine, sandbox
+        self._progress, self._cancel, self._sandbox = progress, cancel, sandbox
+        self._choice, self._open_engine = choice, open_engine
         self._history = History.of(log)
         self._started = time.monotonic()
         self._stack = ExitStack()
         self._result = Result(log.run)
         self._workspace: Workspace | None = None
-        self._engine: TokenEngine | None = None
+        self._speaker: Speaker | None = None
         self._gate: Gate | None = None
         self._analysis: Analysis | None = None
         self._before, self._turns = self._history, self._history.turns
@@ -133,24 +119,23 @@ class Run:
             self._take_up(analysis, self._written())
             self._settle(analysis, done)
             return
-        dialect, encoder = self._start_engine()
+        speaker = self._start_engine()
+        encoder = speaker.encoder
         if (
             history.reproduction_stage is None
             and not analysis.reproduction.failing
             and self._card.edit_domain == "free"
         ):
-            analysis = self._reproduce(analysis, runner, dialect, encoder)
+            analysis = self._reproduce(analysis, runner, speaker)
         written = self._written()
         start = self._start_tree(written)
         gate = self._take_up(analysis, written)
         files = Files(workspace.tree)
         outputs = Outputs(self._log.directory / "outputs")
         toolbox = Toolbox(files, self._shell, free_tokens=self._free_tokens(), count=encoder.count, outputs=outputs)
-        opening, shown = self._opening(analysis, dialect, encoder, toolbox)
+        opening, shown = self._opening(analysis, speaker, toolbox)
         attempts = Attempts(
-            self._running(),
-            dialect,
-            encoder,
+            speaker,
             self._card,
             toolbox,
             gate,
@@ -165,7 +150,6 @@ class Run:
             start,
             done,
             self._progress,
-            self._cancel,
         )
         turn = history.turn
         transcript = self._restored(encoder, turn["branch"], turn["length"]) if turn else None
@@ -228,48 +212,65 @@ class Run:
         self._result.evidence = gate.evidence
         return gate
 
-    def _start_engine(self) -> tuple[Dialect, Encoder]:
+    def _start_engine(self) -> Speaker:
         self._progress(f"starting {self._card.name}")
-        engine = self._open_engine(
-            self._model.path, context=self._card.context, progress=self._progress, on_restart=self._restarted
+        speaker, self._card, described = speak_with(
+            self._model,
+            self._choice,
+            self._request.context,
+            self._request.dialect,
+            self._open_engine,
+            self._progress,
+            self._restarted,
+            self._cancel,
         )
-        self._engine = engine
-        self._stack.callback(engine.close)
-        self._log.append("engine", model=str(self._model.path), context_window=engine.context_window)
-        dialect = dialect_named(self._card.dialect)
-        vocabulary = engine.vocabulary
-        lacking = [text for text in dialect.controls if text not in vocabulary.reserved]
-        if lacking:
-            raise InputError(
-                "dialect_mismatch",
-                f"{self._model.path.name} cannot speak {dialect.name}: its vocabulary lacks {', '.join(lacking)}.",
-                "Use a model of the Qwen3 family (Qwen3-Coder), or Solder.",
+        self._speaker = speaker
+        self._stack.callback(speaker.engine.close)
+        self._check_same_dialect(speaker)
+        self._progress(f"computing with {described}")
+        self._log.append(
+            "engine",
+            engine=described,
+            model=self._model.source,
+            card=self._card.id,
+            dialect=speaker.turns.name,
+            context_window=speaker.engine.context_window,
+        )
+        return speaker
+
+    def _check_same_dialect(self, speaker: Speaker) -> None:
+        """A transcript goes on as it was begun: a server that takes messages now cannot read ids, nor the reverse."""
+        before = next((event for event in reversed(self._history.events) if event["type"] == "engine"), None)
+        if before is None or self._history.branches() == {0: []}:
+            return
+        if before.get("dialect", speaker.turns.name) != speaker.turns.name:
+            raise EngineError(
+                "engine_changed",
+                f"the run was begun in the dialect {before['dialect']}, the engine now has {speaker.turns.name}",
+                "Start the server as it was and use --resume, or start a new run.",
             )
-        ends_line = [piece.endswith(b"\n") for piece in vocabulary.pieces]
-        return dialect, Encoder(engine.tokenize, vocabulary.reserved, ends_line.__getitem__)
 
     def _restarted(self, reason: str) -> None:
         self._log.append("engine_restarted", reason=reason)
         self._progress(f"the engine was restarted: {reason}")
 
-    def _running(self) -> TokenEngine:
-        assert self._engine is not None
-        return self._engine
+    def _running(self) -> Engine:
+        assert self._speaker is not None
+        return self._speaker.engine
 
     def _restored(self, encoder: Encoder, branch: int, length: int) -> Transcript:
         return Transcript.restored(encoder, self._log, self._history.branches(), branch, length)
 
-    def _opening(
-        self, analysis: Analysis, dialect: Dialect, encoder: Encoder, toolbox: Toolbox
-    ) -> tuple[Opening, list[Excerpt]]:
+    def _opening(self, analysis: Analysis, speaker: Speaker, toolbox: Toolbox) -> tuple[Opening, list[Excerpt]]:
         """What every attempt begins with: written now, or as the log has it; and the lines that it shows."""
         request, history, card = self._request, self._history, self._card
+        turns, encoder = speaker.turns, speaker.encoder
         notes = ""
         if card.edit_domain == "free":
             notes = agents_notes(toolbox.files.root, request.package, request.agents_tokens, encoder.count)
         shown = fitting_excerpts(
             card,
-            dialect,
+            turns,
             encoder,
             toolbox.files,
             prime_suspects(analysis.suspects, MAX_SUSPECTS),
@@ -285,28 +286,26 @@ class Run:
             return opened(transcript, before["at"], shown, toolbox), shown
         transcript = self._restored(encoder, 0, 0) if history.branches() != {0: []} else Transcript(encoder, self._log)
         brief = brief_of(card, request.issue, analysis.failures, shown, notes)
-        return write_opening(card, dialect, transcript, brief, shown, toolbox, self._log), shown
+        return write_opening(card, turns, transcript, brief, shown, toolbox, self._log), shown
 
-    def _reproduce(self, analysis: Analysis, runner: TestRunner, dialect: Dialect, encoder: Encoder) -> Analysis:
+    def _reproduce(self, analysis: Analysis, runner: TestRunner, speaker: Speaker) -> Analysis:
         """Has the model write a failing test where there is none; what it proves is the new analysis."""
-        request, workspace, engine = self._request, self._workspace, self._running()
+        request, workspace = self._request, self._workspace
         assert workspace is not None
         self._progress("no test fails: writing one that reproduces the issue")
-        toolbox = Toolbox(Files(workspace.tree), self._shell, count=encoder.count)
-        opening, _ = self._opening(analysis, dialect, encoder, toolbox)
+        toolbox = Toolbox(Files(workspace.tree), self._shell, count=speaker.encoder.count)
+        opening, _ = self._opening(analysis, speaker, toolbox)
         sampling = self._card.sampling
         written, runs = write_reproduction(
-            engine,
-            dialect,
-            encoder,
+            speaker,
             opening.transcript.fork(opening.at),
             workspace,
             self._sandbox,
             issue=request.issue,
             test_command=request.test_command,
             sampling=Sampling(sampling.temperature, sampling.top_k, sampling.top_p, request.seed),
-            preamble_tokens=self._card.preamble_tokens,
             free_tokens=self._free_tokens(),
+            reply_tokens=self._reply_tokens(),
             timeout=request.test_timeout,
             sink=self._log,
             package=request.package,
@@ -380,9 +379,9 @@ class Run:
 
     def _account(self) -> None:
         usage = dict(self._before.usage)
-        if self._engine is not None:
+        if self._speaker is not None:
             for kind in ("prefilled", "reused", "decoded"):
-                usage[kind] = usage.get(kind, 0) + getattr(self._engine.usage, kind)
+                usage[kind] = usage.get(kind, 0) + getattr(self._speaker.engine.usage, kind)
         prefilled, reused = usage.get("prefilled", 0), usage.get("reused", 0)
         self._result.usage = {
             "turns": self._turns,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
-from tinsmith.agent import CLOSING_RESERVE, CallWriter, EventSink, Transcript, WindowFull
-from tinsmith.dialects import Dialect, Encoder, FreeText, OneOfValues, Text, ToolSpec
-from tinsmith.engines import Sampling, TokenEngine
+from tinsmith.agent import EventSink, LimitReached, Speaker, Transcript, WindowFull
+from tinsmith.dialects import FreeText, OneOfValues, Text, ToolSpec
+from tinsmith.engines import Sampling
 from tinsmith.events import redact
 from tinsmith.resolve.reproduction import Reproduction
 from tinsmith.resolve.reproduction_place import imports_beside, new_test_path
@@ -51,9 +51,7 @@ class WrittenReproduction:
 
 
 def write_reproduction(
-    engine: TokenEngine,
-    dialect: Dialect,
-    encoder: Encoder,
+    speaker: Speaker,
     transcript: Transcript,
     workspace: Workspace,
     sandbox: Sandbox,
@@ -61,8 +59,8 @@ def write_reproduction(
     issue: str,
     test_command: str | None,
     sampling: Sampling,
-    preamble_tokens: int,
     free_tokens: int,
+    reply_tokens: int,
     timeout: float,
     sink: EventSink,
     package: str = "",
@@ -73,8 +71,8 @@ def write_reproduction(
     """A reproduction of `issue`, or None where the model found none; and how often the test command was started.
 
     `transcript` ends inside the user turn of the brief, before the syntax that closes it. `timeout` is in seconds
-    for one run, `free_tokens` bounds the file. Raises EngineError, MachineError, Cancelled, and InputError
-    `test_command_failed_to_start`; never for what the model does.
+    for one run, `free_tokens` bounds the file, `reply_tokens` a whole answer. Raises EngineError, MachineError,
+    Cancelled, and InputError `test_command_failed_to_start`; never for what the model does.
     """
     trials = Trials(workspace, sandbox, test_command, package=package, issue=issue, timeout=timeout, cancel=cancel)
     listed = trials.listed()
@@ -84,30 +82,26 @@ def write_reproduction(
     paths = workspace.paths(workspace.base)
     path = new_test_path(issue, paths, listed, package)
     asked = _instruction(path, imports_beside(path, issue, paths, workspace.read_base))
+    engine, dialect = speaker.engine, speaker.turns
     transcript.write([Text("\n\n" + asked), *dialect.user_end()], "user")
-    writer = CallWriter(
-        engine,
-        dialect,
-        encoder,
-        _NewFile(path, free_tokens),
-        sampling=sampling,
-        preamble_tokens=preamble_tokens,
-        cancel=cancel,
-    )
+    writer = speaker.writer(_NewFile(path, free_tokens), sampling, reply_tokens)
     for number in range(1, attempts + 1):
         started, runs = time.monotonic(), trials.runs
         try:
-            if engine.context_window - len(transcript) < preamble_tokens + MIN_TEST + CLOSING_RESERVE:
+            if engine.context_window - len(transcript) < reply_tokens - free_tokens + MIN_TEST:
                 raise WindowFull(f"the context window of {engine.context_window} tokens is full")
             engine.begin_turn()
-            text = writer.write(transcript).call.arguments["new"].rstrip("\n") + "\n"
+            call = writer.write(transcript).call
+            text = call.arguments["new"].rstrip("\n") + "\n"
             usage = engine.end_turn()
-        except WindowFull as full:
-            progress(f"no reproduction: {full}")
+        except (WindowFull, LimitReached) as limit:
+            progress(f"no reproduction: {limit}")
             break
         outcomes: tuple[TestOutcome, ...] = ()
         reason = ""
         try:
+            if call.arguments["path"] != path:  # only an endpoint of messages can name another
+                raise Unproven(f"the file to write is {path}")
             outcomes = trials.judge(path, text)
         except Unproven as unproven:
             reason = shorten(redact(str(unproven)), MAX_REASON)
@@ -126,7 +120,9 @@ def write_reproduction(
             progress(f"{path} reproduces the issue")
             return written, trials.runs
         progress(f"reproduction {number} of {attempts} refused: {reason}")
-        transcript.write(dialect.observation(f"{reason}\nWrite the whole file again."), "observation")
+        again = f"{reason}\nWrite the whole file again."
+        answer = dialect.observation(again, writer.number(transcript), EDIT.name)
+        transcript.write(answer, "observation")
     return None, trials.runs
 
 

@@ -2,6 +2,7 @@
 
 from tinsmith.tools.domains import Choices
 from tinsmith.tools.files import Files, Refused
+from tinsmith.tools.foreign_tools import ForeignTools
 from tinsmith.tools.line_edits import candidate_edits
 from tinsmith.tools.listing import Excerpt, numbered, shown
 from tinsmith.tools.outputs import Outputs
@@ -23,6 +24,7 @@ __all__ = [
     "Choices",
     "Excerpt",
     "Files",
+    "ForeignTools",
     "Missed",
     "Observation",
     "Outputs",
