@@ -9,7 +9,6 @@ vLLM says nothing while it reads a prompt.
 import json
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -23,7 +22,7 @@ from tinsmith.engines.server_address import server_address
 from tinsmith.engines.token_trie import TokenTrie, packed
 from tinsmith.engines.utf8 import PieceBytes, whole_characters
 from tinsmith.engines.vllm_http import VLLMHTTP, Completion, ServedModel, completion_body
-from tinsmith.engines.vllm_vocabulary import vllm_vocabulary
+from tinsmith.engines.vllm_vocabulary import vllm_vocabulary, without_controls
 from tinsmith.errors import EngineError
 from tinsmith.models import Vocabulary
 
@@ -82,7 +81,7 @@ class VLLMEngine:
     def tokenize(self, text: str) -> list[int]:
         """See `TokenEngine`. The server would parse control tokens, so their texts are cut and sent in parts."""
         whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return [token for part in _cut(whole, self._controls) for token in self._ids(part)]
+        return [token for part in without_controls(whole, self._controls) for token in self._ids(part)]
 
     def tokenize_all(self, texts: Sequence[str]) -> list[list[int]]:
         """See `TokenEngine`. A request each, some at the same time: vLLM takes one text at once."""
@@ -385,18 +384,6 @@ class VLLMEngine:
         if self._closed:
             raise EngineError("engine_closed", "the engine is closed", _REPORT)
         return self._server.call(ask)
-
-
-def _cut(text: str, controls: Sequence[str]) -> list[str]:
-    """`text` in parts none of which holds one of `controls`: each is cut after its first character."""
-    cuts = {0, len(text)}
-    for control in controls:
-        at = text.find(control)
-        while at >= 0:
-            cuts.add(at + 1)
-            at = text.find(control, at + 1)
-    places = sorted(cuts)
-    return [text[low:high] for low, high in pairwise(places)]
 
 
 def _is_complete(grammar: Until | JsonString, written: bytes) -> bool:

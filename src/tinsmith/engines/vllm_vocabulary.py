@@ -1,5 +1,7 @@
 """The vocabulary of a vLLM, which tells no bytes of its tokens: from the model's directory or from a GGUF file."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from tinsmith.engines.utf8 import PieceBytes
@@ -29,6 +31,19 @@ def vllm_vocabulary(http: VLLMHTTP, served: ServedModel, given: Path | None) -> 
         if said.lstrip(" ") != piece.lstrip(" "):  # some tokenizers drop the first space
             raise _none(f"the one that was given has {piece!r} for id {token}, the server {said!r}")
     return vocabulary
+
+
+def without_controls(text: str, controls: Sequence[str]) -> list[str]:
+    """`text` in parts none of which holds one of `controls`, which vLLM would read in it: each is cut after its first
+    character."""
+    cuts = {0, len(text)}
+    for control in controls:
+        at = text.find(control)
+        while at >= 0:
+            cuts.add(at + 1)
+            at = text.find(control, at + 1)
+    places = sorted(cuts)
+    return [text[low:high] for low, high in pairwise(places)]
 
 
 def _none(reason: str) -> EngineError:
