@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.fake_vllm import FakeVLLM
 
-from tinsmith.engines import Cancelled, served_window
+from tinsmith.engines import Cancelled, EngineChoice, served_window
 from tinsmith.engines.attached_server import AttachedServer
 from tinsmith.engines.llama_http import LlamaHTTP
 from tinsmith.engines.opening import kind_of_server, open_served_engine
@@ -177,7 +177,7 @@ def test_the_kind_of_a_server() -> None:
             assert kind_of_server(fake.url + "/v1") == kind
             if not kind:
                 with pytest.raises(EngineError) as caught:
-                    open_served_engine(fake.url)
+                    open_served_engine(fake.url, choice=EngineChoice())
                 assert caught.value.code == "not_token_level"
 
 
