@@ -152,7 +152,7 @@ def test_the_command_line_takes_a_url_and_a_window(tmp_path: Path) -> None:
             ISSUE,
             "--json",
         ]
-        command += ["--model", f"{server.url}#fake-coder", "--test-command", QUICK]
+        command += ["--model", f"{server.url}#fake-coder", "--test-command", QUICK, "--python", sys.executable]
         environment = {**os.environ, "TINSMITH_STATE_DIR": str(tmp_path / "state")}
         refused = subprocess.run(command, capture_output=True, text=True, env=environment)
         done = subprocess.run([*command, "--context", "20000"], capture_output=True, text=True, env=environment)

@@ -202,6 +202,7 @@ def test_the_key_reaches_the_server_and_nothing_else(tmp_path: Path) -> None:
     config.write_text(f'[resolve]\napi_key = "{KEY}"\n')
     look = Call("run", {"command": "env; cat /proc/*/environ | tr '\\0' '\\n'; grep -rs 27182818 / --include=*.toml"})
     command = [sys.executable, "-m", "tinsmith.cli", "resolve", "--repo", str(make_shop(tmp_path))]
+    command += ["--python", sys.executable]
     with FakeChatServer([READ, look, EDIT, FINISH]) as server:
         done = subprocess.run(
             [*command, "--issue-text", ISSUE, "--json", "--model", server.url, "--test-command", QUICK],
