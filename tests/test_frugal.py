@@ -1,5 +1,6 @@
 """What a scripted task of 20 steps costs in tokens, beside a client that sends nothing but raw outputs."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -88,10 +89,10 @@ def call_spans(call: Call) -> Spans:
 def raw_outputs(checkout: Path) -> list[str]:
     """What the commands of a client without tools of its own print, step by step."""
     outputs: list[str] = []
+    path_of_python = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for step in steps():
-        done = subprocess.run(
-            ["/bin/sh", "-c", step.raw or "true"], cwd=checkout, capture_output=True, text=True, check=False
-        )
+        command = ["/bin/sh", "-c", step.raw or "true"]
+        done = subprocess.run(command, cwd=checkout, env=path_of_python, capture_output=True, text=True, check=False)
         outputs.append(done.stdout)
         if step.call.tool == "edit":
             given = step.call.arguments

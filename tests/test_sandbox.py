@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from tinsmith.errors import MachineError
-from tinsmith.workspace import Limits, Sandbox, audit, checks
-from tinsmith.workspace.limits import ProcessGroupLimit
+from tinsmith.workspace import Limits, Sandbox, checks
 from tinsmith.workspace.sandbox import default_candidates
 from tinsmith.workspace.sandbox_remedies import KernelFacts, no_sandbox
 from tinsmith.workspace.terminal_text import Capture, strip_escapes
@@ -58,16 +57,10 @@ def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
     return True
 
 
-def test_every_attack_of_the_table_is_refused(sandbox: Sandbox) -> None:
-    rows = audit(sandbox)
-    assert len(rows) > 40
-    assert [row for row in rows if not row["holds"]] == []
-
-
 USER_HALF = """
 import json, os, sys, tempfile
 from pathlib import Path
-from tinsmith.workspace import Limits, Sandbox, Workspace, audit, checks
+from tinsmith.workspace import Limits, Sandbox, Workspace, checks
 import subprocess
 sandbox = Sandbox.find(limits=Limits(processes=64))
 repo = Path(sys.argv[1]) / "repo"
@@ -91,7 +84,6 @@ print(n)
 '''], timeout=30)
 print(json.dumps({
     "uid": os.getuid(),
-    "refused": [row for row in audit(sandbox) if not row["holds"]],
     "output": done.output.decode(),
     "diff": workspace.diff(workspace.base, workspace.snapshot()),
     "forks": int(forks.output),
@@ -157,7 +149,6 @@ def test_all_of_it_holds_when_started_as_a_user(
         assert done.returncode == 0, done.stderr
         answer = json.loads(done.stdout)
         assert answer["uid"] == NOBODY
-        assert answer["refused"] == []
         assert answer["output"].splitlines() == ["1000", str(work / "repo"), "42"]
         assert "+b" in answer["diff"]
         assert 30 < answer["forks"] < 64
@@ -289,13 +280,7 @@ def test_limits_hold() -> None:
     assert "granted" not in sh(sandbox, "ulimit -n 64 && echo granted")
 
 
-def test_a_fork_bomb_meets_a_limit(record_property: Callable[[str, object], None]) -> None:
-    if os.geteuid() == 0:
-        group = ProcessGroupLimit.create(8)
-        if group is None:
-            record_property("fork bomb as root", "not run: no pids control group here; only the wall clock holds")
-            return
-        group.remove()
+def test_a_fork_bomb_meets_a_limit() -> None:
     sandbox = Sandbox.find(limits=Limits(processes=50))
     script = "i=0; while [ $i -lt 200 ]; do sleep 5 & i=$((i+1)); done; echo all"
     done = sandbox.run(["/bin/sh", "-c", script], timeout=30)
@@ -353,6 +338,7 @@ def test_no_sandbox_no_run(tmp_path: Path) -> None:
         (KernelFacts("linux", False, True, False), "max_user_namespaces"),
         (KernelFacts("linux", True, False, True), "apparmor_restrict_unprivileged_userns=0"),
         (KernelFacts("linux", False, False, True), "--security-opt"),
+        (KernelFacts("linux", False, False, False, seccomp=True), "procMount"),
         (KernelFacts("linux", False, False, False), "0.8 or later"),
     ],
 )
@@ -379,5 +365,6 @@ def test_no_descriptor_is_left_open(sandbox: Sandbox) -> None:
 
 def test_doctor_rows_are_complete() -> None:
     rows = checks()
-    assert [row["check"] for row in rows][:2] == ["git", "sandbox"]
+    names = ["git", "sandbox", "user namespaces", "process limit", "memory limit", "disk limit", "second rung"]
+    assert [row["check"] for row in rows] == names
     assert all(row["ok"] or row["remedy"] for row in rows)

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from tinsmith.errors import InputError
 from tinsmith.workspace import (
     Sandbox,
+    TreeCache,
     Workspace,
     apply_patch,
+    can_overlay,
     commit_branch,
     find_python,
     fingerprint,
@@ -60,9 +62,14 @@ def repo(tmp_path: Path) -> Path:
     return repo
 
 
-@pytest.fixture
-def workspace(repo: Path, tmp_path: Path) -> Workspace:
-    return Workspace.create(repo, tmp_path / "work", python=Path(sys.executable))
+@pytest.fixture(params=["checkout", "cached", "overlay"])
+def workspace(repo: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Workspace:
+    """A copy from the checkout itself, one of a cached tree, and an overlay over one."""
+    trees = None if request.param == "checkout" else TreeCache(tmp_path / "trees")
+    overlay = request.param == "overlay"
+    if overlay and not can_overlay():
+        pytest.skip("this machine has no overlays")
+    return Workspace.create(repo, tmp_path / "work", python=Path(sys.executable), trees=trees, overlay=overlay)
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +264,19 @@ def test_what_commands_leave_is_not_in_the_snapshot_but_restore_removes_it(works
     assert {path.name for path in tree.iterdir() if path.is_dir()} == {"data dir"}
 
 
+def test_a_tree_too_deep_for_a_path_is_put_back_and_thrown_away(workspace: Workspace) -> None:
+    dig = "import os\nfor _ in range(600): os.mkdir('d' * 10); os.chdir('d' * 10)\nopen('f', 'w').close()"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", dig], cwd=workspace.tree, check=True)
+        assert workspace.snapshot() == workspace.base
+        workspace.restore(workspace.base)
+        assert not (workspace.tree / ("d" * 10)).exists()
+        assert workspace.snapshot() == workspace.base
+    subprocess.run([sys.executable, "-c", dig], cwd=workspace.tree, check=True)
+    workspace.discard()
+    assert not workspace.directory.exists()
+
+
 def test_a_change_within_the_same_tick_and_with_forged_times_is_seen(workspace: Workspace) -> None:
     place = workspace.tree / "app.py"
     seen = {workspace.snapshot()}
@@ -344,7 +364,7 @@ def test_no_configuration_hook_or_filter_of_the_tree_runs_on_the_host(
     tree = workspace.snapshot()
     patch = parse_patch(workspace.diff(workspace.base, tree))
     assert set(patch.paths) == {".gitattributes", ".gitconfig", "app.py", "inner/f"}
-    commit_branch(workspace.checkout.top, patch, "x", "m", workspace.checkout.head)
+    commit_branch(workspace.checkout.top, patch, "x", "m", workspace.checkout.head, approve_sensitive=True)
     assert not proof.exists()
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from tinsmith.errors import InputError
 
+_SANDBOXES = ("bubblewrap", "landlock", "none")
 REPOSITORY_FILE = "tinsmith.toml"
 _MAX_BYTES = 64 << 10
 _PROJECT = ("pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini", "tests", "test")
@@ -50,6 +51,7 @@ SETTINGS: Mapping[str, Setting] = {
     "seed": Setting("number", "never", least=0, most=2**32 - 2),
     "context": Setting("number", "never", least=1_024, most=100_000_000),
     "dialect": Setting("text", "never"),
+    "sandbox": Setting("text", "never", "TINSMITH_SANDBOX"),
     "llama_server": Setting("program", "never", "TINSMITH_LLAMA_SERVER"),
     "llama_server_arguments": Setting("arguments", "never", "TINSMITH_LLAMA_SERVER_ARGUMENTS"),
     "vocabulary": Setting("path", "never", "TINSMITH_VOCABULARY"),
@@ -80,6 +82,8 @@ class Settings:
     """The context window in tokens; None: what the model's card or the server says."""
     dialect: str = "auto"
     """How the model writes calls, by the name of a dialect; `auto`: as its card, its file or its server says."""
+    sandbox: Literal["bubblewrap", "landlock", "none"] = "bubblewrap"
+    """What tests and the model's commands run in; a repository never chooses it."""
     llama_server: Path | None = None
     """The `llama-server` binary; `none`: use no binary; None: the one on PATH, if there is one."""
     llama_server_arguments: tuple[str, ...] = ()
@@ -240,6 +244,8 @@ def _checked(name: str, value: object, where: str, *, in_file: bool = False, is_
             remedy = "Give an absolute path" + (", or a name that is on PATH." if setting.kind == "program" else ".")
             raise _bad(f"{where}: {name} is a relative path", remedy)
         return Path(os.path.abspath(place))
+    if name == "sandbox" and text not in _SANDBOXES:
+        raise _bad(f"{where}: there is no sandbox {_shown(text)}", f"Give one of: {', '.join(_SANDBOXES)}.")
     if name == "model" and is_repository:
         _check_preference(text, where)
     elif name == "model" and "://" not in text and (os.sep in text or text.endswith(".gguf")):

@@ -37,6 +37,11 @@ _MAX_ISSUE_BYTES = 1 << 20
 @click.option("--max-seconds", metavar="N", help="Wall clock of the whole run.  [default: 3600]")
 @click.option("--max-tokens", metavar="N", help="Tokens read and written.  [default: 2000000]")
 @click.option("--test-timeout", metavar="N", help="Seconds of one test run.  [default: 300]")
+@click.option(
+    "--approve-sensitive", is_flag=True, help="A branch also where the patch touches CI files, hooks and their like."
+)
+@click.option("--sandbox", type=click.Choice(["bubblewrap", "landlock"]), help="[default: bubblewrap]")
+@click.option("--unsafe-no-sandbox", is_flag=True, help="Run tests and commands as you, with your files and network.")
 @as_json_option
 @click.pass_context
 def resolve(
@@ -45,6 +50,8 @@ def resolve(
     issue_file: str | None,
     issue_text: str | None,
     resume: str | None,
+    approve_sensitive: bool,
+    unsafe_no_sandbox: bool,
     as_json: bool,
     **flags: str | None,
 ) -> None:
@@ -54,6 +61,9 @@ def resolve(
     flags, the environment, the repository's tinsmith.toml and your own file, in that order. A llama-server on PATH, or
     the one that TINSMITH_LLAMA_SERVER names, computes in the place of the built-in llama.cpp.
     """
+
+    if unsafe_no_sandbox:
+        flags["sandbox"] = "none"
 
     def work() -> tuple[dict[str, Any], int]:
         from tinsmith.events import RunStore
@@ -65,7 +75,9 @@ def resolve(
                 _check_alone(command)
                 result = go_on(find_run(RunStore(), resume).run, terminal.say)
             else:
-                result = start(_request(repo, _issue(issue_file, issue_text), flags, terminal), terminal.say)
+                result = start(
+                    _request(repo, _issue(issue_file, issue_text), flags, approve_sensitive, terminal), terminal.say
+                )
         answer = result.as_json()
         code = _EXIT_CODES[result.status]
         if result.error is not None:
@@ -81,7 +93,9 @@ def resolve(
     answer_with(work, as_json)
 
 
-def _request(repo: str, issue: str, flags: dict[str, str | None], terminal: Interruptible) -> Any:
+def _request(
+    repo: str, issue: str, flags: dict[str, str | None], approve_sensitive: bool, terminal: Interruptible
+) -> Any:
     from tinsmith.agent import Limits
     from tinsmith.resolve import Request
     from tinsmith.settings import SETTINGS, Settings
@@ -105,6 +119,8 @@ def _request(repo: str, issue: str, flags: dict[str, str | None], terminal: Inte
         agents_tokens=settings.agents_tokens,
         context=settings.context,
         dialect=settings.dialect,
+        approve_sensitive=approve_sensitive,
+        sandbox=settings.sandbox,
     )
 
 

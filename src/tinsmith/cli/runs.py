@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -76,8 +77,9 @@ def log_show(run: str) -> None:
 
 @click.command()
 @click.argument("run")
+@click.option("--approve-sensitive", is_flag=True, help="Also changes to CI files, hooks and what else acts by itself.")
 @as_json_option
-def apply(run: str, as_json: bool) -> None:
+def apply(run: str, approve_sensitive: bool, as_json: bool) -> None:
     """Put the patch of RUN into the work tree, all of it or nothing.
 
     Your own changes stay where the patch fits; index and HEAD are not touched. RUN is a run's name, the beginning of
@@ -87,7 +89,7 @@ def apply(run: str, as_json: bool) -> None:
     def work() -> tuple[dict[str, Any], int]:
         from tinsmith.resolve import after_run
 
-        return _changed(after_run.apply, run, "applied", as_json)
+        return _changed(partial(after_run.apply, approve_sensitive=approve_sensitive), run, "applied", as_json)
 
     answer_with(work, as_json)
 

@@ -90,11 +90,23 @@ def _extract(file: Path, target: Path) -> None:
                 archive.extractall(target)  # zipfile drops absolute paths and `..` itself
         else:
             with tarfile.open(file) as archive:
-                archive.extractall(target, filter="data")
+                _extract_tar(archive, target)
     except (tarfile.TarError, zipfile.BadZipFile, OSError) as error:
         raise InputError(
             "eval_archive", f"{file} cannot be unpacked: {error}", "Delete it and prepare again."
         ) from error
+
+
+def _extract_tar(archive: tarfile.TarFile, target: Path) -> None:
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(target, filter="data")
+        return
+    # Python before 3.11.4: files and directories inside, which is what a source archive is made of.
+    for member in archive:
+        if member.name.startswith("/") or ".." in member.name.split("/"):
+            raise tarfile.TarError(f"{member.name!r} leads outside")
+        if member.isfile() or member.isdir():
+            archive.extract(member, target, set_attrs=False)
 
 
 def _download(archive: Archive, target: Path) -> None:

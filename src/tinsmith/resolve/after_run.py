@@ -6,10 +6,8 @@ far that came and what the files were before and after, so that a kill at any mo
 the person's.
 """
 
-import hashlib
 import json
 import os
-import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +16,7 @@ from typing import Literal
 
 from tinsmith.errors import InputError
 from tinsmith.events import RunLog, redact
-from tinsmith.workspace import Patch, apply_patch, open_checkout, parse_patch
+from tinsmith.workspace import Patch, apply_patch, file_prints, open_checkout, parse_patch, recover_apply
 
 _Prints = dict[str, str | None]
 """What a path is: a hash over kind, mode and content; None where nothing is there."""
@@ -33,27 +31,29 @@ class _Applied:
     after: _Prints
 
 
-def apply(log: RunLog) -> tuple[str, ...]:
+def apply(log: RunLog, *, approve_sensitive: bool = False) -> tuple[str, ...]:
     """Puts the run's patch into the work tree it was made for: all of it, or nothing.  Returns its paths.
 
     Files with changes of the person's are fine where the patch fits.  Raises InputError `no_patch`,
-    `already_applied`, `half_applied`, `repo_gone`, `run_in_use`, `patch_rejected`, `patch_does_not_apply`.
+    `already_applied`, `half_applied`, `repo_gone`, `run_in_use`, `patch_rejected`, `patch_does_not_apply`,
+    `sensitive_paths` where the patch touches files that act by themselves and that is not approved.
     """
     with _owned(log):
         top = _top(log)
+        recover_apply(top)
         if (applied := _read(log)) is not None:
             _take_out_leftovers(log, top, applied)
         source = log.directory / "patch.diff"
         patch = _patch(log, source)
         _write(log.directory / "applied.diff", patch.content)
-        before = _prints(top, patch)
+        before = file_prints(top, patch.paths)
         _remember(log, _Applied("applying", before, {}))
         try:
-            _apply(top, patch, source)
+            _apply(top, patch, source, approve_sensitive=approve_sensitive)
         except InputError:
             _forget(log)
             raise
-        _remember(log, _Applied("applied", before, _prints(top, patch)))
+        _remember(log, _Applied("applied", before, file_prints(top, patch.paths)))
         return patch.paths
 
 
@@ -64,12 +64,13 @@ def undo(log: RunLog) -> tuple[str, ...]:
     """
     with _owned(log):
         top = _top(log)
+        recover_apply(top)
         applied = _read(log)
         source = log.directory / "applied.diff"
         if applied is None:
             raise _not_applied(log)
         patch = _patch(log, source)
-        now = _prints(top, patch)
+        now = file_prints(top, patch.paths)
         if now == applied.before:  # by the person's own hand, or before a kill
             _forget(log)
             raise _not_applied(log)
@@ -123,7 +124,7 @@ def _take_out_leftovers(log: RunLog, top: Path, applied: _Applied) -> None:
     """Makes sure that the patch applied before is out: the person's own undoing and a killed apply count."""
     source = log.directory / "applied.diff"
     patch = _patch(log, source)
-    now = _prints(top, patch)
+    now = file_prints(top, patch.paths)
     if now != applied.before:
         if applied.step == "applied" or now == applied.after:
             raise InputError(
@@ -146,9 +147,9 @@ def _take_out(top: Path, patch: Patch, source: Path) -> None:
         ) from error
 
 
-def _apply(top: Path, patch: Patch, source: Path, *, reverse: bool = False) -> None:
+def _apply(top: Path, patch: Patch, source: Path, *, reverse: bool = False, approve_sensitive: bool = False) -> None:
     try:
-        apply_patch(top, patch, reverse=reverse)
+        apply_patch(top, patch, reverse=reverse, approve_sensitive=approve_sensitive)
     except InputError as error:
         raise InputError(error.code, redact(error.message), f"{error.remedy} The patch: {source}") from error
 
@@ -159,24 +160,6 @@ def _not_applied(log: RunLog) -> InputError:
         f"the patch of run {log.run} is not in the work tree",
         f"There is nothing to undo; `tinsmith apply {log.run}` puts it in.",
     )
-
-
-def _prints(top: Path, patch: Patch) -> _Prints:
-    return {path: _print(top / path) for path in patch.paths}
-
-
-def _print(place: Path) -> str | None:
-    try:
-        status = os.lstat(place)
-        if stat.S_ISLNK(status.st_mode):
-            kind, content = "link", os.fsencode(os.readlink(place))
-        elif stat.S_ISREG(status.st_mode):
-            kind, content = ("program" if status.st_mode & 0o100 else "file"), place.read_bytes()
-        else:
-            kind, content = "other", b""
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return f"{kind}:{hashlib.sha256(content).hexdigest()}"
 
 
 def _read(log: RunLog) -> _Applied | None:

@@ -5,6 +5,9 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from tinsmith.errors import InputError
+from tinsmith.workspace import resolve_inside
+
 NAME = "AGENTS.md"
 _MAX_BYTES = 256 << 10
 
@@ -51,17 +54,14 @@ def _candidates(package: str) -> Iterator[str]:
 
 def _read(root: Path, path: str) -> tuple[Path, str] | None:
     """(its real place, its text); symlinks are followed inside `root` only."""
-    top = root.resolve()
     try:
-        place = (top / path).resolve()
-        if not place.is_relative_to(top):
-            return None
+        place = resolve_inside(root, path)
         fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as stream:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 return None
             content = stream.read(_MAX_BYTES + 1)
         text = content.decode()
-    except (OSError, RuntimeError, UnicodeDecodeError):  # RuntimeError: a loop of symlinks
+    except (InputError, OSError, UnicodeDecodeError):  # InputError: it leads outside
         return None
     return None if len(content) > _MAX_BYTES or "\0" in text else (place, text)

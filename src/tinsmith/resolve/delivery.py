@@ -1,6 +1,7 @@
 """What a run leaves: the patch at every moment, and at its end the branch, the pull request's text, the report."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,26 @@ from tinsmith.resolve.html_report import write_html
 from tinsmith.resolve.opening import MAX_SUSPECTS
 from tinsmith.resolve.report import Facts, pull_request, title
 from tinsmith.resolve.request import Request, Result
-from tinsmith.workspace import Workspace, branch_commit, commit_branch, parse_patch, slug
+from tinsmith.workspace import (
+    Workspace,
+    branch_commit,
+    commit_branch,
+    describe_sensitive,
+    parse_patch,
+    sensitive_paths,
+    slug,
+)
 
 
 class Delivery:
-    """The files of one run beside its log, and its branch. `summary` is what the model said of its fix."""
+    """The files of one run beside its log, and its branch. `summary` is what the model said of its fix, `waived` what
+    the sandbox does not hold."""
 
-    def __init__(self, request: Request, model: str, log: RunLog, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, request: Request, model: str, log: RunLog, progress: Callable[[str], None], waived: str = ""
+    ) -> None:
         self._request, self._model, self._log, self._progress = request, model, log, progress
+        self._waived = waived
         self._kept = ""
         self.summary = ""
 
@@ -42,6 +55,7 @@ class Delivery:
     def deliver(self, result: Result, workspace: Workspace | None, before: Mapping[str, Any] | None) -> None:
         """Keeps the patch and adds the branch where one is due; `before` is the branch of an interrupted delivery.
 
+        A patch that touches files which act by themselves gets none unless the person approved of that before.
         Raises InputError where git does not take it; the patch is kept then too.
         """
         if workspace is not None:
@@ -52,19 +66,34 @@ class Delivery:
         if result.patch is None or workspace is None:
             result.status, result.reason = "unresolved", "the run ended without a change"
             return
-        repo = self._request.repo
+        repo, approved = self._request.repo, self._request.approve_sensitive
+        patch = parse_patch(result.patch.read_text(encoding="utf-8", errors="surrogateescape"))
+        if sensitive := sensitive_paths(patch):
+            result.sensitive = [asdict(each) for each in sensitive]
+            if not approved:
+                result.status = "unverified"
+                result.reason += (
+                    f"; no branch, since the patch needs your approval: {describe_sensitive(sensitive)}. "
+                    f"Read it, then: tinsmith apply --approve-sensitive {self._log.run}"
+                )
+                return
         if before is not None and branch_commit(repo, before["branch"]) == before["commit"]:
             result.branch = str(before["branch"])
         else:
             headline = title(self._request.issue)
-            patch = parse_patch(result.patch.read_text(encoding="utf-8", errors="surrogateescape"))
 
             def announce(branch: str, commit: str) -> None:
                 self._log.append("branch", branch=branch, commit=commit)
 
             try:
                 result.branch = commit_branch(
-                    repo, patch, slug(headline), f"Fix: {headline}", workspace.checkout.head, announce=announce
+                    repo,
+                    patch,
+                    slug(headline),
+                    f"Fix: {headline}",
+                    workspace.checkout.head,
+                    approve_sensitive=approved,
+                    announce=announce,
                 )
             except InputError as refused:
                 if refused.code != "patch_does_not_apply":
@@ -94,6 +123,7 @@ class Delivery:
             usage=result.usage,
             branch=result.branch,
             summary=self.summary,
+            waived=self._waived,
         )
         result.pull_request = self._log.directory / "pull_request.md"
         _replace(result.pull_request, pull_request(facts))

@@ -18,7 +18,7 @@ from tinsmith.resolve.negative_control import must_fail
 from tinsmith.resolve.patch_audit import audit_patch
 from tinsmith.resolve.reproduction import Reproduction
 from tinsmith.tools import describe
-from tinsmith.workspace import Sandbox, TestOutcome, TestReport, TestRunner, Workspace
+from tinsmith.workspace import CommandSandbox, TestOutcome, TestReport, TestRunner, Workspace
 
 REPRODUCTION_PASSES = "The reproduction passes. Call finish."
 _UNTRUE = "Not done: the report of the tests is not true to them. Undo what changes how tests run or report."
@@ -53,7 +53,7 @@ class Gate:
     def __init__(
         self,
         workspace: Workspace,
-        sandbox: Sandbox,
+        sandbox: CommandSandbox,
         test_command: str | None,
         reproduction: Reproduction,
         sink: EventSink,

@@ -14,7 +14,7 @@ from tinsmith.resolve.request import Request, Result
 from tinsmith.resolve.run import Run
 from tinsmith.resolve.speaking import OpenEngine, Progress, check_dialect, engine_choice
 from tinsmith.settings import Settings
-from tinsmith.workspace import Sandbox, find_python, open_checkout
+from tinsmith.workspace import find_python, find_sandbox, open_checkout
 
 
 def resolve(
@@ -36,7 +36,7 @@ def resolve(
     check_dialect(request.dialect)
     choice = choice or engine_choice(Settings.of_person())
     model = find_endpoint(request.model) or find_model(request.model)
-    sandbox = Sandbox.find()
+    sandbox = find_sandbox(request.sandbox)
     checkout = open_checkout(request.repo)
     # What is resumed later, from anywhere and in another environment, is this very run.
     request = replace(
@@ -49,6 +49,9 @@ def resolve(
     with RunStore(request.state_dir).create(repo=checkout.top, model=model.card.id) as log:
         log.append("request", **request.as_json())
         log.append("issue", text=request.issue)
+        if sandbox.waived:
+            log.append("sandbox", waived=sandbox.waived)
+            progress(sandbox.waived)
         return Run(
             request,
             model,
@@ -83,8 +86,10 @@ def resume(
         history = History.of(log)
         request = history.request(state_dir)
         model = find_endpoint(request.model) or find_model(request.model)
-        sandbox = Sandbox.find()
+        sandbox = find_sandbox(request.sandbox)
         log.append("run_resumed", turns=history.turns)
+        if sandbox.waived:
+            progress(sandbox.waived)
         progress(f"going on with {run} after {history.turns} turns")
         return Run(
             request,

@@ -15,7 +15,8 @@ _MAX_QUOTED = 40
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything the text is made of. `failures`: what each test said on the clean base."""
+    """Everything the text is made of. `failures`: what each test said on the clean base; `waived`: what the sandbox did
+    not hold."""
 
     run: str
     issue: str
@@ -29,6 +30,7 @@ class Facts:
     usage: Mapping[str, float]
     branch: str | None
     summary: str
+    waived: str = ""
 
 
 def title(issue: str) -> str:
@@ -105,8 +107,9 @@ def _verification(facts: Facts) -> list[str]:
     evidence = facts.evidence
     if not evidence.after:
         return []
+    where = f"with less than a whole sandbox ({facts.waived})" if facts.waived else "in a sandbox without network"
     lines = [
-        "The tests ran in a sandbox without network, on a clean copy of the base and on a clean copy with the patch. "
+        f"The tests ran {where}, on a clean copy of the base and on a clean copy with the patch. "
         f"Tests that passed before and still pass: {evidence.still_passing}; broken: {len(evidence.broken)}."
     ]
     if evidence.control is not None:

@@ -17,7 +17,7 @@ from tinsmith.errors import InputError
 from tinsmith.resolve.reproduction_place import own_modules
 from tinsmith.resolve.reproduction_source import Unproven, check_source, raising_lines
 from tinsmith.tools import failure_text
-from tinsmith.workspace import Sandbox, TestOutcome, TestRunner, Workspace
+from tinsmith.workspace import CommandSandbox, TestOutcome, TestRunner, Workspace
 
 MAX_SECONDS = 60.0
 """A single test file is not waited for any longer."""
@@ -82,7 +82,7 @@ class Trials:
     def __init__(
         self,
         workspace: Workspace,
-        sandbox: Sandbox,
+        sandbox: CommandSandbox,
         command: str | None,
         *,
         package: str,
@@ -215,6 +215,11 @@ class Trials:
     def is_pytest(self) -> bool:
         """Whether single test files can be run."""
         return self._runner(self._workspace).is_pytest
+
+    @property
+    def is_python(self) -> bool:
+        """Whether a test written in Python can be one of the command's."""
+        return self._runner(self._workspace).runner.name in ("pytest", "unittest", "command")
 
     def _run(self, path: str, text: str, *, trace: bool = False) -> dict[str, TestOutcome]:
         """What became of the file's tests, in a fresh copy in which the file left nothing else behind."""

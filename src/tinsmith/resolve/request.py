@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tinsmith.agent import Limits
 from tinsmith.errors import TinsmithError
@@ -16,6 +16,8 @@ class Request:
 
     `package` is a directory below the checkout's top where the tests run, `agents_tokens` bounds AGENTS.md, `context`
     the window, in tokens; `dialect` is the name of one, `template` for the model's own chat template, or `auto`.
+    `approve_sensitive`: a branch is made also of a patch that touches files which act by themselves. `sandbox`: see
+    `tinsmith.workspace.find_sandbox`.
     """
 
     repo: Path
@@ -33,6 +35,8 @@ class Request:
     order: str = "model"
     context: int | None = None
     dialect: str = "auto"
+    approve_sensitive: bool = False
+    sandbox: Literal["bubblewrap", "landlock", "none"] = "bubblewrap"
 
     def as_json(self) -> dict[str, Any]:
         """For a run's log; the issue is an event of its own."""
@@ -50,6 +54,8 @@ class Request:
             "order": self.order,
             "context": self.context,
             "dialect": self.dialect,
+            "approve_sensitive": self.approve_sensitive,
+            "sandbox": self.sandbox,
         }
 
     @classmethod
@@ -64,7 +70,10 @@ class Request:
 
 @dataclass
 class Result:
-    """How it ended. Paths are absolute; `status` is one of resolved, unresolved, unverified, error, interrupted."""
+    """How it ended. Paths are absolute; `status` is one of resolved, unresolved, unverified, error, interrupted.
+
+    `sensitive` are rows of `SensitivePath`: what the patch touches that acts by itself.
+    """
 
     run: str
     status: str = "error"
@@ -74,6 +83,7 @@ class Result:
     pull_request: Path | None = None
     report: Path | None = None
     evidence: Evidence = field(default_factory=Evidence)
+    sensitive: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     usage: dict[str, float] = field(default_factory=dict[str, float])
     error: TinsmithError | None = None
 
@@ -88,5 +98,6 @@ class Result:
             "pull_request": str(self.pull_request) if self.pull_request else None,
             "report": str(self.report) if self.report else None,
             "evidence": asdict(self.evidence),
+            "sensitive": self.sensitive,
             "usage": self.usage,
         }

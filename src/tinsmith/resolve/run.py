@@ -32,7 +32,7 @@ from tinsmith.resolve.request import Request, Result
 from tinsmith.resolve.speaking import OpenEngine, Progress, speak_with
 from tinsmith.resolve.write_reproduction import WrittenReproduction, write_reproduction
 from tinsmith.tools import EDIT, Excerpt, Files, Outputs, ShellResult, Toolbox
-from tinsmith.workspace import Sandbox, TestRunner, Workspace, run_reported
+from tinsmith.workspace import CommandSandbox, TestRunner, TreeCache, Workspace, run_reported
 
 RANKED_REPLY = 160
 """Tokens kept for the next call of a model that ranks its edits."""
@@ -47,7 +47,7 @@ class Run:
         self,
         request: Request,
         model: Model | Endpoint,
-        sandbox: Sandbox,
+        sandbox: CommandSandbox,
         log: RunLog,
         progress: Progress,
         cancel: threading.Event | None,
@@ -66,7 +66,7 @@ class Run:
         self._gate: Gate | None = None
         self._analysis: Analysis | None = None
         self._before, self._turns = self._history, self._history.turns
-        self._delivery = Delivery(request, model.card.name, log, progress)
+        self._delivery = Delivery(request, model.card.name, log, progress, sandbox.waived)
 
     def result(self) -> Result:
         """Runs all stages. Whatever ends them, the patch so far is kept and the run has a status."""
@@ -166,7 +166,14 @@ class Run:
         self._progress("copying the checkout")
         store = RunStore(self._request.state_dir)
         aside = [store.state_dir, store.runs]
-        return Workspace.create(self._request.repo, directory, python=self._request.python, leave_out=aside)
+        return Workspace.create(
+            self._request.repo,
+            directory,
+            python=self._request.python,
+            leave_out=aside,
+            trees=TreeCache(store.state_dir / "trees"),
+            overlay=None if self._request.sandbox == "bubblewrap" else False,  # a view stands in namespaces of its own
+        )
 
     def _count(self, analysis: Analysis) -> int:
         """How many attempts: several are worth their tests only where tests can tell them apart."""
@@ -355,7 +362,8 @@ class Run:
             cwd=self._request.package or ".",
         )
         output = done.output.decode("utf-8", "replace")
-        return ShellResult(done.returncode, output + ("\n[killed at the time limit]" if done.timed_out else ""), report)
+        killed = f"\n[{done.killed_because}]" if done.killed_for else ""
+        return ShellResult(done.returncode, output + killed, report)
 
     def _candidates(self, files: Files, analysis: Analysis, shown: Sequence[Excerpt], tool: str) -> list[Call]:
         if tool != EDIT.name or self._card.edit_domain != "candidates":

@@ -19,7 +19,7 @@ from tinsmith.resolve.reproduction_place import imports_beside, new_test_path
 from tinsmith.resolve.reproduction_source import Unproven
 from tinsmith.resolve.reproduction_trial import Trials
 from tinsmith.tools import EDIT, Choices, shorten
-from tinsmith.workspace import Sandbox, TestOutcome, Workspace
+from tinsmith.workspace import CommandSandbox, TestOutcome, Workspace
 
 MIN_TEST = 192
 """Tokens that a test is at least given; a window without them ends the stage."""
@@ -54,7 +54,7 @@ def write_reproduction(
     speaker: Speaker,
     transcript: Transcript,
     workspace: Workspace,
-    sandbox: Sandbox,
+    sandbox: CommandSandbox,
     *,
     issue: str,
     test_command: str | None,
@@ -75,6 +75,9 @@ def write_reproduction(
     Cancelled, and InputError `test_command_failed_to_start`; never for what the model does.
     """
     trials = Trials(workspace, sandbox, test_command, package=package, issue=issue, timeout=timeout, cancel=cancel)
+    if not trials.is_python:
+        progress("the tests are not Python's, so none is written")
+        return None, trials.runs
     listed = trials.listed()
     if not listed and not trials.is_pytest:
         progress("the test command does not tell its tests apart, so none is written")

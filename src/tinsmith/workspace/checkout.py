@@ -49,6 +49,8 @@ class Listing:
     """Ignored files; a wholly ignored directory is one entry that ends in `/`."""
     inner: tuple[str, ...]
     """Directories that are repositories of their own: submodules and embedded clones."""
+    excludes: str
+    """The person's global ignore file; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,11 @@ def open_checkout(repo: Path) -> Checkout:
     return Checkout(place, Path(git_dir), commit)
 
 
-def list_files(top: Path) -> Listing:
-    """What lies in the work tree at `top`, by git's own rules and the person's global ignore file."""
-    excludes = person_setting("core.excludesFile", top)
-    config = [f"core.excludesFile={os.path.expanduser(excludes)}"] if excludes else []
+def list_files(top: Path, excludes: str | None = None) -> Listing:
+    """What lies in the work tree at `top`, by git's own rules and the person's global ignore file (`excludes`)."""
+    if excludes is None:
+        excludes = os.path.expanduser(person_setting("core.excludesFile", top))
+    config = [f"core.excludesFile={excludes}"] if excludes else []
 
     def names(*arguments: str) -> list[str]:
         answer = run_git(["ls-files", "-z", *arguments], cwd=top, config=config)
@@ -134,7 +137,7 @@ def list_files(top: Path) -> Listing:
         else:
             untracked.append(path)
     ignored = names("--others", "--ignored", "--exclude-standard", "--directory")
-    return Listing(tuple(sorted(tracked)), tuple(untracked), tuple(ignored), tuple(sorted(set(inner))))
+    return Listing(tuple(sorted(tracked)), tuple(untracked), tuple(ignored), tuple(sorted(set(inner))), excludes)
 
 
 def fingerprint(repo: Path) -> Fingerprint:

@@ -52,6 +52,8 @@ def run_git(
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_NO_LAZY_FETCH": "1",
+        # Nothing is fetched; unlike protocol.allow, no configuration of the repository can say otherwise.
+        "GIT_ALLOW_PROTOCOL": "none",
         **(env or {}),
     }
     try:

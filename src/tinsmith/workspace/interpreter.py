@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from tinsmith.errors import InputError
-from tinsmith.workspace.tree import read_regular
+from tinsmith.workspace.environments.python_environments import environments_of, has_pytest
+from tinsmith.workspace.tree import Identity, identity, read_regular
 
 _QUESTION = (
     "import json, sys; print(json.dumps([sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix, "
@@ -34,7 +36,8 @@ class Interpreter:
 
 def find_python(repo: Path, explicit: Path | None = None) -> Path:
     """`explicit` (a path or a name on PATH), else the active virtual environment's, else the `.venv` of `repo`
-    or of a directory above it in its checkout, else the one that runs Tinsmith (which has pytest).
+    or of a directory above it in its checkout, else one that has pytest of those that Poetry, conda, tox or habit
+    (`venv`) made for it, else the one that runs Tinsmith (which has pytest).
     """
     if explicit is not None:
         named = shutil.which(str(explicit)) if os.sep not in str(explicit) else str(explicit)
@@ -45,6 +48,10 @@ def find_python(repo: Path, explicit: Path | None = None) -> Path:
     for environment in [*([Path(active)] if active else []), *_own_environments(repo)]:
         python = environment / "bin" / "python"
         if os.access(python, os.X_OK):
+            return Path(os.path.abspath(python))
+    for environment in environments_of(repo.resolve()):
+        python = environment / "bin" / "python"
+        if os.access(python, os.X_OK) and has_pytest(environment):
             return Path(os.path.abspath(python))
     return Path(sys.executable)
 
@@ -65,7 +72,7 @@ def inspect_python(python: Path, top: Path) -> Interpreter:
     sandbox gets to see for it is found by reading.
     """
     inside = any(path.is_relative_to(top) or _real_place(path).is_relative_to(top) for path in _chain(python))
-    executable, prefixes = _read(python, top) if inside else _ask(python)
+    executable, prefixes = _read(python, top) if inside else _ask(python, _state(python))
     mounts: list[Path] = []
     for prefix in [*prefixes, *(Path(os.path.realpath(prefix)) for prefix in prefixes)]:
         mounts += [part for part in _narrowed(prefix, top) if not _covered(part, mounts)]
@@ -78,8 +85,15 @@ def inspect_python(python: Path, top: Path) -> Interpreter:
     return Interpreter(executable, prefixes[0], tuple(mounts), tuple(symlinks))
 
 
-def _ask(python: Path) -> tuple[Path, list[Path]]:
-    """Executable and prefixes as the interpreter itself says."""
+def _state(python: Path) -> tuple[Identity | None, ...]:
+    """What changes when another interpreter is put at this path."""
+    files = (python, Path(os.path.realpath(python)), python.parent.parent / "pyvenv.cfg")
+    return tuple(identity(os.lstat(file)) if os.path.lexists(file) else None for file in files)
+
+
+@lru_cache
+def _ask(python: Path, state: tuple[Identity | None, ...]) -> tuple[Path, Sequence[Path]]:
+    """Executable and prefixes as the interpreter itself says, once as long as `state` is what it is."""
     try:
         answer = subprocess.run(
             [str(python), "-I", "-c", _QUESTION],
@@ -95,7 +109,7 @@ def _ask(python: Path) -> tuple[Path, list[Path]]:
     return executable, prefixes
 
 
-def _read(python: Path, top: Path) -> tuple[Path, list[Path]]:
+def _read(python: Path, top: Path) -> tuple[Path, Sequence[Path]]:
     """Executable and prefixes by the rules of Python's `getpath`, of a directory that may be a trap.
 
     A `pyvenv.cfg` says where the installation's `bin` is (`home`); that must be a real installation outside the

@@ -8,7 +8,7 @@ System call numbers are from the kernel's tables for x86-64 and for arm64 (asm-g
 import platform
 import struct
 
-_EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
+_EPERM, _ENOSYS, _EOPNOTSUPP, _EAFNOSUPPORT = 1, 38, 95, 97
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _LOAD, _JEQ, _JGE, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -18,6 +18,8 @@ _DENIED = {
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
+    # bwrap's first process inside holds the descriptor by which it tells the exit status.
+    "pidfd_getfd": (438, 438),
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
@@ -51,6 +53,25 @@ _DENIED = {
     "syslog": (103, 116),
     "personality": (135, 92),
 }
+# Without namespaces of its own a command shares these with the person's other processes.
+_DENIED_IN_SHARED_NAMESPACES = {
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "mq_open": (240, 180),
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
+}
+# With another process than the caller (first argument, 0) these reach the person's.
+_OF_A_PROCESS = {
+    "prlimit64": (302, 261),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
+    "sched_setaffinity": (203, 122),
+}
+_FALLOCATE = (285, 47)
 _CLONE3, _CLONE, _SOCKET, _IOCTL = (435, 435), (56, 220), (41, 198), (16, 29)
 _CLONE_NAMESPACES = 0x7E020000  # NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
@@ -58,8 +79,13 @@ _FAMILIES = (1, 2, 10, 16)  # UNIX, INET, INET6, NETLINK
 _X32_BIT = 0x40000000
 
 
-def build_filter() -> bytes | None:
-    """The filter for this machine's architecture; None where there is no table for it."""
+def build_filter(*, shared_namespaces: bool = False) -> bytes | None:
+    """The filter for this machine's architecture; None where there is no table for it.
+
+    `shared_namespaces` is for a command without network, IPC and process namespaces of its own: no sockets at all but
+    `socketpair`, no System V or POSIX queues, no limits and
+    priorities of other processes.
+    """
     machine = platform.machine()
     if machine not in _ARCH:
         return None
@@ -78,9 +104,21 @@ def build_filter() -> bytes | None:
     emit(_LOAD, 0)
     emit(_JGE, _X32_BIT, 0, 1)
     fail(_EPERM)
-    for numbers in _DENIED.values():
+    for numbers in (_DENIED | (_DENIED_IN_SHARED_NAMESPACES if shared_namespaces else {})).values():
         emit(_JEQ, numbers[column], 0, 1)
         fail(_EPERM)
+    # A disk is filled by it in no time, before anybody can look. The C library writes blocks instead.
+    emit(_JEQ, _FALLOCATE[column], 0, 1)
+    fail(_EOPNOTSUPP)
+    if shared_namespaces:
+        emit(_JEQ, _SOCKET[column], 0, 1)
+        fail(_EAFNOSUPPORT)
+        for numbers in _OF_A_PROCESS.values():
+            emit(_JEQ, numbers[column], 0, 4)
+            emit(_LOAD, 16)
+            emit(_JEQ, 0, 1, 0)
+            fail(_EPERM)
+            emit(_RETURN, _ALLOW)
     # The C library falls back to clone, whose flags can be looked at.
     emit(_JEQ, _CLONE3[column], 0, 1)
     fail(_ENOSYS)

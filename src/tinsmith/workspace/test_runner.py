@@ -1,91 +1,29 @@
 """Runs a repository's tests in the sandbox and says, per test, what happened.
 
-Any test command that ends in pytest is understood test by test through a plugin (`pytest_report`); another
-command is one test, judged by its exit status.
+Which runner understands the command is found by `tinsmith.workspace.runners`; a command that none knows is one test,
+judged by its exit status, unless pytest starts somewhere in it.
 """
 
-import json
-import os
 import shlex
 import signal
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
-from typing import Any
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from tinsmith.errors import InputError
 from tinsmith.workspace.copy import Workspace
-from tinsmith.workspace.sandbox import Completed, Sandbox
-from tinsmith.workspace.tree import make_parents, read_regular, remove
+from tinsmith.workspace.related_tests import related_tests
+from tinsmith.workspace.runners import Launch, Place, Runner, recognise
+from tinsmith.workspace.runners.pytest_command import PytestRunner, pytest_launch
+from tinsmith.workspace.runners.runner import INSIDE, INSIDE_PLACE, REPORT_PLACE, Trace
+from tinsmith.workspace.sandbox import CommandSandbox, Completed
+from tinsmith.workspace.test_outcomes import SESSION, Reading, TestOutcome, TestReport, is_selected
+from tinsmith.workspace.tree import make_parents, remove, write_regular
 
-_PLUGIN = "tinsmith_pytest_report"
-_PLUGIN_PLACE = Path("/opt/tinsmith")
-_REPORT_PLACE = Path("/opt/tinsmith-report")
-_REPORT_LIMIT = 256 << 20
 _TAIL = 8000
-SESSION = "<session>"
-"""The node id for a pytest run that failed as a whole, as by a conftest.py that cannot be imported."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame of a traceback inside the tree, outermost first."""
-
-    path: str
-    line: int
-    """From 1."""
-    function: str
-
-
-@dataclass(frozen=True)
-class TestOutcome:
-    """What became of one test (or of one file that could not be collected)."""
-
-    __test__ = False
-
-    nodeid: str
-    """Relative to the top of the tree."""
-    outcome: str
-    """`passed`, `failed`, `error` (not in the test's own body), `skipped`, `xfailed`, `xpassed`, `timeout`
-    (it was running when the time was over), `crashed` (it was running when the process died)."""
-    phase: str = "call"
-    """Where it ended: `collect`, `setup`, `call`, `teardown`."""
-    duration: float = 0.0
-    """Seconds, all phases."""
-    by: str | None = None
-    """What a failure is: `assertion`, `error` (another exception) or `collection`; else None."""
-    exception: str = ""
-    message: str = ""
-    frames: tuple[Frame, ...] = ()
-    trace: frozenset[tuple[str, int]] = frozenset()
-    """(path, line) executed in files that are not tests, during the call; only when asked for."""
-
-    @property
-    def ok(self) -> bool:
-        return self.outcome in ("passed", "skipped", "xfailed", "xpassed")
-
-
-@dataclass(frozen=True)
-class TestReport:
-    """What one run of the test command came to."""
-
-    __test__ = False
-
-    outcomes: dict[str, TestOutcome]
-    collected: tuple[str, ...]
-    """Node ids in the order in which they would run; empty where pytest-xdist's workers collected."""
-    returncode: int
-    output: str
-    """The end of what was printed, for people and models; no decision rests on it."""
-    started: bool
-    """Whether the tests began at all."""
-    timed_out: bool
-    seconds: float
-    starts: int = 1
-    """How often the command was started: twice where it was killed from outside."""
-
-    def failing(self) -> list[TestOutcome]:
-        return [outcome for outcome in self.outcomes.values() if not outcome.ok]
+# Exit statuses of pytest and unittest for "no tests".
+_NO_TESTS = 5
 
 
 class TestRunner:
@@ -94,16 +32,27 @@ class TestRunner:
     __test__ = False
 
     def __init__(
-        self, workspace: Workspace, sandbox: Sandbox, command: Sequence[str] | str | None = None, *, cwd: str = "."
+        self,
+        workspace: Workspace,
+        sandbox: CommandSandbox,
+        command: Sequence[str] | str | None = None,
+        *,
+        cwd: str = ".",
+        junit: str | None = None,
     ) -> None:
-        """`command` is an argument list or one string in shell quoting; None is `PYTHON -m pytest -q`.
+        """`command` is an argument list or one string in shell quoting; None is what a recipe says for `cwd` (see
+        `tinsmith.workspace.environments`), else `PYTHON -m pytest -q`.
 
         It is run in `cwd`, relative to the top; node ids are relative to the top all the same.  The interpreter
-        is the workspace's.  Raises InputError `bad_test_command`.
+        is the workspace's.  `junit` is a shell pattern for the JUnit XML files that the command writes, relative
+        to `cwd`.  Raises InputError `bad_test_command`, `bad_junit_pattern`, `bad_recipe`.
         """
         self._workspace = workspace
         self._sandbox = sandbox
         self._cwd = cwd
+        if command is None:
+            tools = workspace.environment(cwd)
+            command, junit = tools.test_command, junit or tools.junit
         if command is None:
             argv = [str(workspace.python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         else:
@@ -114,40 +63,85 @@ class TestRunner:
         if not argv:
             raise _bad_command("it is empty")
         self.command = argv
-        self.is_pytest = any(PurePath(word).name in ("pytest", "py.test") for word in argv)
+        self._place = Place(workspace.tree, workspace.inside, cwd, workspace.python)
+        self.runner: Runner = recognise(argv, self._place, junit)
+        self.is_pytest = self.runner.name == "pytest"
 
     def collect(self, *, timeout: float) -> TestReport:
         """The node ids of every test, without running one.
 
-        Raises as `run` does, and InputError `bad_test_command` for a command that is not pytest.
+        Raises as `run` does, and InputError `bad_test_command` for a command whose tests cannot be listed.
         """
-        if not self.is_pytest:
-            raise _bad_command(f"{shlex.join(self.command)} is not pytest, so its tests cannot be listed")
-        return self._start([*self.command, "--collect-only"], trace=False, timeout=timeout)
+        launch = self.runner.collect()
+        if launch is None:
+            words = shlex.join(self.command)
+            raise _bad_command(f"{words} is not pytest or another runner whose tests can be listed")
+        report = self._start(launch, timeout=timeout)
+        # Where listing means to run none of them, what passed and was skipped says nothing.
+        return replace(report, outcomes={nodeid: o for nodeid, o in report.outcomes.items() if not o.ok})
 
-    def run(self, nodeids: Sequence[str] | None = None, *, trace: bool = False, timeout: float) -> TestReport:
-        """Run the tests of `nodeids` (None: all; a command that is not pytest always runs whole).
+    def run(
+        self, nodeids: Sequence[str] | None = None, *, trace: bool = False, reruns: int = 0, timeout: float
+    ) -> TestReport:
+        """Run the tests of `nodeids`, which may be files (None: all; a command that knows no tests runs whole).
 
-        `timeout` is in seconds for the whole command.  Raises InputError `test_command_failed_to_start` for
-        a program that is missing, a Python without pytest or options that pytest does not know;
-        MachineError as `Sandbox.run`.
+        `timeout` is in seconds for the whole command, and for the reruns together.  What fails is run again, up
+        to `reruns` times in the copy as the run left it; what passes then is `flaky`.  `trace` is for Python.
+        Raises InputError `test_command_failed_to_start` for a program that is missing, a Python without pytest or
+        options that pytest does not know; MachineError as `Sandbox.run`.
         """
+        report = self._run(nodeids, "call" if trace else "no", timeout)
+        return self._rerun(report, reruns, timeout) if reruns else report
+
+    def run_related(
+        self, paths: Iterable[str], *, spectra: TestReport | None = None, reruns: int = 0, timeout: float
+    ) -> TestReport:
+        """Run the tests that concern `paths` (from the top): by `spectra` where given, else by imports and names.
+
+        See `related_tests`; where nothing is found, nothing is run and the report is empty.  Raises as `run`.
+        """
+        return self.run(related_tests(self._workspace.tree, paths, spectra), reruns=reruns, timeout=timeout)
+
+    def spectra(self, nodeids: Sequence[str] | None = None, *, timeout: float) -> TestReport:
+        """Run tests with the lines that each executes in its `trace`, fixtures included.  For Python.
+
+        `trace_complete` of the report says whether all are there.  Raises as `run`.
+        """
+        return self._run(nodeids, "whole", timeout)
+
+    def _run(self, nodeids: Sequence[str] | None, trace: Trace, timeout: float) -> TestReport:
         if nodeids is not None and not nodeids:
             return TestReport({}, (), 0, "", started=True, timed_out=False, seconds=0.0)
-        chosen = [self._as_argument(nodeid) for nodeid in nodeids or ()] if self.is_pytest else []
-        return self._start([*self.command, *chosen], trace=trace, timeout=timeout)
+        report = self._start(self.runner.run(nodeids, trace), timeout=timeout)
+        if nodeids is None or self.runner.narrows:
+            return report
+        kept = {nodeid: outcome for nodeid, outcome in report.outcomes.items() if is_selected(nodeid, nodeids)}
+        collected = tuple(nodeid for nodeid in report.collected if is_selected(nodeid, nodeids))
+        return replace(report, outcomes=kept, collected=collected)
 
-    def _as_argument(self, nodeid: str) -> str:
-        path, separator, rest = nodeid.partition("::")
-        return os.path.relpath(path, self._cwd) + separator + rest
+    def _rerun(self, report: TestReport, reruns: int, timeout: float) -> TestReport:
+        deadline = time.monotonic() + timeout
+        # A test that hangs would do it again, and one that was not collected has not failed.
+        again = [o.nodeid for o in report.failing() if o.phase != "collect" and o.outcome != "timeout"]
+        flaky = set(report.flaky)
+        starts, seconds = report.starts, report.seconds
+        for _ in range(reruns):
+            again = [nodeid for nodeid in again if nodeid not in flaky]
+            left = deadline - time.monotonic()
+            if not again or left <= 0:
+                break
+            rerun = self._run(again, "no", left)
+            flaky |= {nodeid for nodeid in again if (o := rerun.outcomes.get(nodeid)) and o.outcome == "passed"}
+            starts, seconds = starts + rerun.starts, seconds + rerun.seconds
+        return replace(report, flaky=frozenset(flaky), starts=starts, seconds=seconds)
 
-    def _start(self, argv: Sequence[str], *, trace: bool, timeout: float) -> TestReport:
-        completed, report = self._reported(argv, trace=trace, timeout=timeout)
+    def _start(self, launch: Launch, *, timeout: float) -> TestReport:
+        completed, report = self._reported(launch, timeout)
         starts = 1
-        if completed.returncode == 128 + signal.SIGKILL and not completed.timed_out and not completed.truncated:
+        if completed.returncode == 128 + signal.SIGKILL and completed.killed_for is None and not completed.truncated:
             # Killed from outside, as where memory is short: that says nothing of the code. A test that kills
             # itself does so again.
-            completed, report = self._reported(argv, trace=trace, timeout=timeout)
+            completed, report = self._reported(launch, timeout)
             starts = 2
         if report is None:
             return replace(self._without_report(completed, _text(completed)), starts=starts)
@@ -155,29 +149,27 @@ class TestRunner:
             raise self._failed_to_start(report.output)
         return replace(report, starts=starts)
 
-    def _reported(self, argv: Sequence[str], *, trace: bool, timeout: float) -> tuple[Completed, TestReport | None]:
-        return run_reported(self._workspace, self._sandbox, argv, cwd=self._cwd, timeout=timeout, trace=trace)
+    def _reported(self, launch: Launch, timeout: float) -> tuple[Completed, TestReport | None]:
+        return _run_launch(self._workspace, self._sandbox, launch, self.runner, cwd=self._cwd, timeout=timeout)
 
     def _without_report(self, completed: Completed, output: str) -> TestReport:
-        if completed.returncode in (126, 127) or (self.is_pytest and not completed.timed_out):
+        if completed.returncode in (126, 127) or (self.runner.starts_with_report and not completed.timed_out):
             raise self._failed_to_start(output)
-        name = shlex.join(self.command)
+        # A command without tests that we know is itself the test; a runner's own command has run none.
+        name = shlex.join(self.command) if self.runner.name == "command" else SESSION
         passed = completed.returncode == 0
         outcome = TestOutcome(
             name,
-            "timeout" if completed.timed_out else "passed" if passed else "failed",
+            "timeout" if completed.timed_out else "passed" if passed else "failed" if name != SESSION else "error",
+            phase="call" if name != SESSION else "collect",
             duration=completed.seconds,
-            by=None if passed else "error",
+            by=None if passed else "error" if name != SESSION else "collection",
             message="" if passed else output[-2000:],
         )
+        outcomes = {} if passed and name == SESSION else {name: outcome}
+        collected = (name,) if name != SESSION else ()
         return TestReport(
-            {name: outcome},
-            (name,),
-            completed.returncode,
-            output,
-            True,
-            completed.timed_out,
-            completed.seconds,
+            outcomes, collected, completed.returncode, output, True, completed.timed_out, completed.seconds
         )
 
     def _failed_to_start(self, output: str) -> InputError:
@@ -191,7 +183,7 @@ class TestRunner:
 
 def run_reported(
     workspace: Workspace,
-    sandbox: Sandbox,
+    sandbox: CommandSandbox,
     argv: Sequence[str],
     *,
     cwd: str = ".",
@@ -202,35 +194,37 @@ def run_reported(
 
     `cwd` is relative to the top, `timeout` in seconds for the whole command.  Raises as `Workspace.run` does.
     """
-    report_directory = make_parents(workspace.directory, "test-report")
-    remove(report_directory)
-    report_directory.mkdir()
-    plugin = Path(__file__).with_name("pytest_report.py")
+    runner = PytestRunner(argv, Place(workspace.tree, workspace.inside, cwd, workspace.python))
+    launch = pytest_launch(argv, workspace.inside, "call" if trace else "no")
+    return _run_launch(workspace, sandbox, launch, runner, cwd=cwd, timeout=timeout)
+
+
+def _run_launch(
+    workspace: Workspace, sandbox: CommandSandbox, launch: Launch, runner: Runner, *, cwd: str, timeout: float
+) -> tuple[Completed, TestReport | None]:
+    directory = make_parents(workspace.directory, "test-report")
+    remove(directory)
+    directory.mkdir()
+    for name, content in launch.files.items():
+        write_regular(directory / name, content, 0o644)
     completed = workspace.run(
         sandbox,
-        # A command that sets PYTHONPATH itself would lose the plugin, and pytest without it does not start.
-        [word.replace("PYTHONPATH=", f"PYTHONPATH={_PLUGIN_PLACE}:") for word in argv],
+        launch.argv,
         cwd=cwd,
         timeout=timeout,
-        extra_ro_binds=[(plugin, _PLUGIN_PLACE / f"{_PLUGIN}.py")],
-        extra_rw_binds=[(report_directory, _REPORT_PLACE)],
-        env={
-            "PYTEST_ADDOPTS": f"-p {_PLUGIN}",
-            "PYTHONPATH": str(_PLUGIN_PLACE),
-            "TINSMITH_REPORT": str(_REPORT_PLACE / "report.jsonl"),
-            "TINSMITH_TREE": str(workspace.inside),
-            "TINSMITH_TRACE": "1" if trace else "0",
-        },
+        extra_ro_binds=[(INSIDE, Path(INSIDE_PLACE))],
+        extra_rw_binds=[(directory, Path(REPORT_PLACE))],
+        env=launch.env,
     )
-    lines = _read_lines(report_directory / "report.jsonl")
-    remove(report_directory)
-    if not lines:
-        return completed, None
-    output = _text(completed)
-    collected = [nodeid for line in lines if line.get("kind") == "collected" for nodeid in line["nodeids"]]
-    outcomes = _outcomes(lines, timed_out=completed.timed_out)
-    # 5 is pytest's status for "no tests collected".
-    if not outcomes and completed.returncode not in (0, 5):
+    reading = runner.read(directory, completed)
+    remove(directory)
+    return completed, None if reading is None else _report(reading, completed)
+
+
+def _report(reading: Reading, completed: Completed) -> TestReport:
+    output = _text(completed) if reading.output is None else reading.output[-_TAIL:]
+    outcomes = reading.outcomes
+    if not outcomes and completed.returncode not in (0, _NO_TESTS):
         outcomes[SESSION] = TestOutcome(
             SESSION,
             "timeout" if completed.timed_out else "error",
@@ -239,103 +233,22 @@ def run_reported(
             "collection",
             message=output[-2000:],
         )
-    return completed, TestReport(
+    return TestReport(
         outcomes,
-        tuple(collected),
+        reading.collected,
         completed.returncode,
         output,
         True,
         completed.timed_out,
         completed.seconds,
+        flaky=reading.flaky,
+        trace_complete=reading.trace_complete,
     )
 
 
 def _text(completed: Completed) -> str:
     """The end of what was printed."""
     return completed.output.decode(errors="replace")[-_TAIL:]
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The plugin's lines.  The tests can write there too, so nothing about the file is trusted."""
-    try:
-        if path.lstat().st_size > _REPORT_LIMIT:
-            return []
-        content = read_regular(path)
-    except OSError:
-        return []
-    lines: list[dict[str, Any]] = []
-    for line in content.split(b"\n"):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict) and _is_well_formed(value):
-            lines.append(value)
-    return lines
-
-
-def _is_well_formed(line: dict[str, Any]) -> bool:
-    kind = line.get("kind")
-    if kind == "collected":
-        nodeids = line.get("nodeids")
-        return isinstance(nodeids, list) and all(isinstance(nodeid, str) for nodeid in nodeids)
-    if kind in ("start", "report") and not isinstance(line.get("nodeid"), str):
-        return False
-    return kind in ("session", "start", "report", "end")
-
-
-def _outcomes(lines: list[dict[str, Any]], *, timed_out: bool) -> dict[str, TestOutcome]:
-    outcomes: dict[str, TestOutcome] = {}
-    running: dict[str, None] = {}
-    for line in lines:
-        if line["kind"] == "start":
-            running[line["nodeid"]] = None
-        elif line["kind"] == "report":
-            try:
-                new = _outcome(line)
-            except (KeyError, TypeError, ValueError):
-                continue
-            outcomes[new.nodeid] = _merge(outcomes.get(new.nodeid), new)
-            if new.phase == "teardown":
-                running.pop(new.nodeid, None)
-    for nodeid in running:
-        before = outcomes.get(nodeid)
-        if before is None or before.ok:
-            ended = "timeout" if timed_out else "crashed"
-            outcomes[nodeid] = TestOutcome(nodeid, ended, by="error", message=f"the test {ended}")
-    return outcomes
-
-
-def _outcome(line: dict[str, Any]) -> TestOutcome:
-    phase, result, xfail = line["phase"], line["outcome"], bool(line["xfail"])
-    if result == "failed":
-        result = "failed" if phase == "call" else "error"
-    elif xfail:
-        result = "xfailed" if result == "skipped" else "xpassed"
-    failure = line["failure"] or {}
-    trace = line.get("trace") or {}
-    return TestOutcome(
-        line["nodeid"],
-        result,
-        phase,
-        float(line["duration"]),
-        failure.get("by"),
-        failure.get("type", ""),
-        failure.get("message", ""),
-        tuple(Frame(str(path), int(number), str(function)) for path, number, function in failure.get("frames", [])),
-        frozenset((str(path), int(number)) for path, numbers in trace.items() for number in numbers),
-    )
-
-
-def _merge(before: TestOutcome | None, new: TestOutcome) -> TestOutcome:
-    """Setup, call and teardown (and subtests) are reported one by one; the first failure decides."""
-    if before is None:
-        return new
-    duration = before.duration + new.duration
-    decided = not before.ok or (new.ok and (new.phase == "teardown" or before.outcome != "passed"))
-    if not decided:
-        return replace(new, duration=duration, trace=before.trace | new.trace)
-    return replace(before, duration=duration, trace=before.trace | new.trace)
 
 
 def _bad_command(words: str) -> InputError:
