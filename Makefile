@@ -5,7 +5,7 @@ LEARN := .venv-learn/bin
 CACHE ?= .cache
 REPLAY ?= $(CACHE)/replay
 
-.PHONY: demo test test-learn check bench prove-kills prove-random prove-calls prove-replay prove-identity prove-hostile train-solder compare-solder clean
+.PHONY: demo test test-learn check bench bench-sandbox bench-pool prove-kills prove-copies prove-random prove-calls prove-replay prove-identity prove-hostile prove-patches prove-sandbox prove-projects train-solder compare-solder clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python demo/demo.py $(DEMO_ARGS)
@@ -28,6 +28,15 @@ bench: $(BIN)/.ready
 	$(BIN)/python -m tinsmith.evals.table --cache $(CACHE)/evals
 	$(BIN)/python -m tinsmith.evals.call_cost --cache $(CACHE)/evals
 
+prove-copies: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.copies --kills 200 --seed 1
+
+bench-pool: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.pool_cost --svg docs/pool-memory.svg
+
+bench-sandbox: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.sandbox_cost $(SANDBOX_COST_ARGS)
+
 prove-kills: $(BIN)/.ready-dev
 	$(BIN)/python -m proofs.kills --kills 500 --seed 1 --mode both --rows $(CACHE)/kills.jsonl
 
@@ -42,6 +51,15 @@ prove-identity: $(BIN)/.ready-dev
 
 prove-hostile: $(BIN)/.ready-dev
 	$(BIN)/python -m proofs.hostile_text --strings 10000 --seed 1
+
+prove-patches: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.patches --patches 10000 --seed 1
+
+prove-projects: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.projects --cache $(CACHE)/evals
+
+prove-sandbox: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.sandbox --rows $(CACHE)/sandbox.jsonl
 
 prove-replay: $(BIN)/.ready-dev
 	$(BIN)/python -m proofs.replay $(REPLAY)

@@ -8,6 +8,7 @@ from tinsmith import __version__
 from tinsmith.cli.doctor import doctor
 from tinsmith.cli.resolve import resolve
 from tinsmith.cli.runs import apply, clean, log, undo
+from tinsmith.cli.sandbox import sandbox
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,7 +21,7 @@ def cli() -> None:
     """
 
 
-for _command in (resolve, apply, undo, clean, log, doctor):
+for _command in (resolve, apply, undo, clean, log, doctor, sandbox):
     cli.add_command(_command)
 
 
