@@ -5,7 +5,7 @@ LEARN := .venv-learn/bin
 CACHE ?= .cache
 REPLAY ?= $(CACHE)/replay
 
-.PHONY: demo test test-learn check bench bench-sandbox bench-pool prove-kills prove-copies prove-random prove-calls prove-replay prove-identity prove-hostile prove-patches prove-sandbox prove-projects train-solder compare-solder clean
+.PHONY: demo test test-learn check bench bench-sandbox bench-pool prove-gguf prove-kills prove-copies prove-random prove-calls prove-replay prove-identity prove-hostile prove-patches prove-sandbox prove-projects prove-pulls prove-speed train-solder compare-solder clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python demo/demo.py $(DEMO_ARGS)
@@ -46,6 +46,9 @@ prove-random: $(BIN)/.ready-dev
 prove-calls: $(BIN)/.ready-dev
 	$(BIN)/python -m proofs.calls --seed 1
 
+prove-speed: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.plan_speed
+
 prove-identity: $(BIN)/.ready-dev
 	$(BIN)/python -m proofs.call_identity --calls 100000 --seed 1
 
@@ -57,6 +60,14 @@ prove-patches: $(BIN)/.ready-dev
 
 prove-projects: $(BIN)/.ready-dev
 	$(BIN)/python -m proofs.projects --cache $(CACHE)/evals
+
+prove-pulls: $(BIN)/.ready-dev
+	$(BIN)/python -m proofs.pulls --kills 100 --seed 1
+
+# The fuzzer is a set-up of its own: it has no wheel for every Python, and says so where it is missing.
+prove-gguf: $(BIN)/.ready-dev
+	-$(BIN)/python -m pip install --quiet --only-binary :all: atheris
+	$(BIN)/python -m proofs.fuzz_gguf --inputs 200000 --seed 1
 
 prove-sandbox: $(BIN)/.ready-dev
 	$(BIN)/python -m proofs.sandbox --rows $(CACHE)/sandbox.jsonl

@@ -98,7 +98,7 @@ def test_help_says_the_real_defaults() -> None:
     said = " ".join(tinsmith("resolve", "--help").stdout.split())
     defaults = Settings()
     for name in SETTINGS:
-        if isinstance(value := getattr(defaults, name), int) and name != "agents_tokens":
+        if type(value := getattr(defaults, name)) is int and name != "agents_tokens":
             assert re.search(rf"--{name.replace('_', '-')} N [^\[]*\[default: {value}\]", said), name
     assert f"[default: {defaults.model}]" in said
 

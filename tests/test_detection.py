@@ -120,7 +120,7 @@ def test_a_card_names_a_dialect_or_auto() -> None:
         if name not in ("auto", "template"):
             assert dialect_named(name).name == name
     assert isinstance(dialect_named(QwenThinking.name), QwenThinking)
-    text = (Path(__file__).parent.parent / "src/tinsmith/models/cards/default.toml").read_text()
+    text = (Path(__file__).parent.parent / "src/tinsmith/models/default_card.toml").read_text()
     given = f'dialect = "{cards()["default"].dialect}"'
     assert parse_card(text.replace(given, 'dialect = "auto"')).dialect == "auto"
     with pytest.raises(CardError, match="dialect"):

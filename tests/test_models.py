@@ -83,7 +83,7 @@ def test_twin_has_the_same_vocabulary_and_other_weights(model: Path, tmp_path: P
     a, b = GGUFHeader(model), GGUFHeader(twin)
     assert (a.vocabulary, a.merges, a.tensors) == (b.vocabulary, b.merges, b.tensors)
     assert b.context_length == 4096
-    assert (a.reader.tensors[0].data != b.reader.tensors[0].data).any()
+    assert a.path.read_bytes()[-1000:] != b.path.read_bytes()[-1000:]
     assert find_model(str(twin)).card.id == "solder"  # it names the card
     assert find_model(str(model)).card.id == "default"
 

@@ -259,6 +259,6 @@ def test_the_documented_table_is_the_real_one() -> None:
         assert flag == (f"`--{name.replace('_', '-')}`" if name in flags else "")
         assert environment.strip("`") == setting.environment
         assert repository.split(",")[0] == {"never": "no", "narrows": "lowers it", "chooses": "yes"}[setting.repository]
-        if isinstance(value := getattr(defaults, name), int):
+        if isinstance(value := getattr(defaults, name), int) and not isinstance(value, bool):
             assert default == f"{value:,}"
     assert "dialect" in flags and not flags & {"agents_tokens", "llama_server", "vocabulary", "api_key"}

@@ -13,6 +13,7 @@ from typing import Any
 KNOWN = {
     "--model", "--ctx-size", "--parallel", "--threads", "--threads-batch", "--batch-size", "--ubatch-size",
     "--cache-ram", "--host", "--port", "--api-key-file", "--log-verbosity", "--n-gpu-layers",
+    "--cache-type-k", "--cache-type-v", "--n-cpu-moe",
 }  # fmt: skip
 
 
@@ -48,6 +49,9 @@ def main() -> None:
     p.n_batch = p.n_ubatch = int(given["--batch-size"])
     p.cpuparams.n_threads = int(given["--threads"])
     p.cpuparams_batch.n_threads = int(given["--threads-batch"])
+    for side in "kv":
+        kind = given.get(f"--cache-type-{side}", "f16").upper()
+        setattr(p, f"cache_type_{side}", getattr(xllamacpp.ggml_type, f"GGML_TYPE_{kind}"))
     p.cache_ram_mib = int(given["--cache-ram"])
     p.hostnames, p.port = [given["--host"]], int(given["--port"])
     p.api_keys = [Path(given["--api-key-file"]).read_text().strip()]

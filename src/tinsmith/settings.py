@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from tinsmith.errors import InputError
 
@@ -34,11 +35,13 @@ class Setting:
     file and the default), or `never`.
     """
 
-    kind: Literal["text", "program", "path", "arguments", "secret", "number"]
+    kind: Literal["text", "program", "path", "arguments", "secret", "number", "url", "switch"]
     repository: Literal["chooses", "narrows", "never"]
     environment: str = ""
     least: int = 0
     most: int = 0
+    others_environment: str = ""
+    """A variable of another program that says the same; it counts where ours is not set."""
 
 
 SETTINGS: Mapping[str, Setting] = {
@@ -56,6 +59,10 @@ SETTINGS: Mapping[str, Setting] = {
     "llama_server_arguments": Setting("arguments", "never", "TINSMITH_LLAMA_SERVER_ARGUMENTS"),
     "vocabulary": Setting("path", "never", "TINSMITH_VOCABULARY"),
     "api_key": Setting("secret", "never", "TINSMITH_API_KEY"),
+    "hub": Setting("url", "never", "TINSMITH_HUB", others_environment="HF_ENDPOINT"),
+    "hub_token": Setting("secret", "never", "TINSMITH_HUB_TOKEN", others_environment="HF_TOKEN"),
+    "ollama_registry": Setting("url", "never", "TINSMITH_OLLAMA_REGISTRY"),
+    "offline": Setting("switch", "never", "TINSMITH_OFFLINE", others_environment="HF_HUB_OFFLINE"),
     "max_turns": Setting("number", "narrows", least=1, most=10_000),
     "max_test_runs": Setting("number", "narrows", least=1, most=10_000),
     "max_seconds": Setting("number", "narrows", least=1, most=7 * 86_400),
@@ -91,6 +98,13 @@ class Settings:
     """A GGUF file or a tokenizer directory, for a server whose vocabulary cannot be had otherwise."""
     api_key: str = field(default="", repr=False)
     """The key of the server that `model` names."""
+    hub: str = "https://huggingface.co"
+    """The Hugging Face-compatible hub that `tinsmith models pull` asks: the public one, or a mirror."""
+    hub_token: str = field(default="", repr=False)
+    """Who one is at `hub`; sent to that address and to no other."""
+    ollama_registry: str = "https://registry.ollama.ai"
+    offline: bool = False
+    """Nothing is downloaded, not even where a command is named after it."""
     max_turns: int = 60
     max_test_runs: int = 20
     max_seconds: int = 3600
@@ -133,9 +147,10 @@ class Settings:
         unknown = set(flags) - set(SETTINGS)
         assert not unknown, unknown
         given = {name: (f"--{name.replace('_', '-')}", value) for name, value in flags.items() if value is not None} | {
-            name: (setting.environment, environment[setting.environment])
+            name: (variable, environment[variable])
             for name, setting in SETTINGS.items()
-            if flags.get(name) is None and setting.environment and environment.get(setting.environment)
+            for variable in (setting.others_environment, setting.environment)
+            if flags.get(name) is None and variable and environment.get(variable)
         }
         command = {name: (source, _checked(name, value, source)) for name, (source, value) in given.items()}
         person = _read(_person_file(environment), is_repository=False)
@@ -228,9 +243,13 @@ def _checked(name: str, value: object, where: str, *, in_file: bool = False, is_
         return value
     if setting.kind == "secret":
         return _key(name, value, where)
+    if setting.kind == "switch":
+        return _switch(name, value, where)
     if not isinstance(value, str | os.PathLike) or not str(value).strip() or "\0" in str(value):
         raise _bad(f"{where}: {name} is a text, not {_shown(value)}", "Give it a text with something in it.")
     text = str(value)
+    if setting.kind == "url":
+        return _url(name, text, where)
     if setting.kind == "arguments":
         try:
             return tuple(shlex.split(text))
@@ -259,6 +278,25 @@ def _key(name: str, value: object, where: str) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value.strip()):
         raise _bad(f"{where}: {name} is no key (it is not shown)", "Give it as one word of ASCII, in quotes.")
     return value.strip()
+
+
+def _switch(name: str, value: object, where: str) -> bool:
+    word = value if isinstance(value, bool) else str(value).strip().lower()
+    if word in (True, "1", "true", "yes", "on"):
+        return True
+    if word in (False, "0", "false", "no", "off"):
+        return False
+    raise _bad(f"{where}: {name} is yes or no, not {_shown(value)}", "Give it as 1 or 0, in a file as true or false.")
+
+
+def _url(name: str, text: str, where: str) -> str:
+    """The top of a server, without a slash at its end."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise _bad(f"{where}: {name} is no address of a server: {_shown(text)}", "Write it as https://HOST[:PORT].")
+    if parts.username is not None:
+        raise _bad(f"{where}: {name} holds no user and no password", "Give a token in TINSMITH_HUB_TOKEN.")
+    return text.rstrip("/")
 
 
 def _check_preference(model: str, where: str) -> None:

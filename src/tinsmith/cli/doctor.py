@@ -13,9 +13,8 @@ def doctor(as_json: bool) -> None:
     """What is wrong on this machine, and the remedy; and which engine computes here."""
 
     def work() -> tuple[dict[str, Any], int]:
-        from tinsmith import engines, workspace
+        from tinsmith import engines, models, workspace
         from tinsmith.errors import InputError
-        from tinsmith.models import find_endpoint
         from tinsmith.resolve import engine_choice
         from tinsmith.settings import Settings
 
@@ -23,11 +22,11 @@ def doctor(as_json: bool) -> None:
         choice, server = engines.EngineChoice(), ""
         try:
             settings = Settings.of_person()
-            choice, endpoint = engine_choice(settings), find_endpoint(settings.model)
+            choice, endpoint = engine_choice(settings), models.find_endpoint(settings.model)
             server = endpoint.url if endpoint else ""
         except InputError as error:
             rows.append({"name": "settings", "ok": False, "detail": error.message, "remedy": error.remedy})
-        rows += [check._asdict() for check in engines.checks(choice, server)]
+        rows += [check._asdict() for check in (*engines.checks(choice, server), *models.checks())]
         rows += [{**check, "name": check["check"]} for check in workspace.checks()]
         if not as_json:
             for row in rows:

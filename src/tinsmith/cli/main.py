@@ -6,6 +6,7 @@ import click
 
 from tinsmith import __version__
 from tinsmith.cli.doctor import doctor
+from tinsmith.cli.models import models
 from tinsmith.cli.resolve import resolve
 from tinsmith.cli.runs import apply, clean, log, undo
 from tinsmith.cli.sandbox import sandbox
@@ -21,7 +22,7 @@ def cli() -> None:
     """
 
 
-for _command in (resolve, apply, undo, clean, log, doctor, sandbox):
+for _command in (resolve, apply, undo, clean, log, doctor, sandbox, models):
     cli.add_command(_command)
 
 

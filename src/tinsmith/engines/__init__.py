@@ -19,6 +19,7 @@ from tinsmith.engines.opening import (
     Served,
     chosen_binary,
     describe,
+    machine_of,
     open_any_engine,
     open_served_engine,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "compile_grammar",
     "describe",
     "is_loopback",
+    "machine_of",
     "open_any_engine",
     "open_chat_engine",
     "open_engine",

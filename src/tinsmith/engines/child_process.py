@@ -24,9 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinsmith.engines.memory_pressure import memory_kills, why_killed
-from tinsmith.engines.threads import usable_cores
 from tinsmith.errors import EngineError, InputError, MachineError, TinsmithError
-from tinsmith.models import gguf_header
+from tinsmith.models import EngineOptions, gguf_header, usable_cores
 
 BATCH = 256
 """Tokens read at once: also how many are read before a cancelled prompt is noticed."""
@@ -51,6 +50,19 @@ class Start:
 
 EMBEDDED = Start("llama_child.py")
 """llama.cpp out of the wheel."""
+
+
+def embedded_start(options: EngineOptions | None) -> Start:
+    """llama.cpp out of the wheel, which has no GPU, as a plan says."""
+    if options is None:
+        return EMBEDDED
+    orders = {"cache_key": options.key, "cache_value": options.value}
+    return Start(EMBEDDED.script, orders | planned_orders(options))
+
+
+def planned_orders(options: EngineOptions) -> dict[str, object]:
+    """What every script takes of a plan, beside the window."""
+    return {"threads": options.threads, "batch": options.batch, "cache_mib": options.host_cache_mib}
 
 
 class ChildProcess:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from tinsmith.engines.llama_server import start_of_binary
 from tinsmith.engines.opening import EngineChoice, chosen_binary
-from tinsmith.engines.threads import usable_cores
 from tinsmith.errors import TinsmithError
+from tinsmith.models import usable_cores
 
 
 class Check(NamedTuple):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tinsmith.engines.child_process import BATCH
+from tinsmith.engines.child_process import BATCH, embedded_start
 from tinsmith.engines.completion import biases, force, probabilities, sampler, seeded_at, with_log_probs
 from tinsmith.engines.grammar import Grammar, JsonString, Until, compile_grammar
 from tinsmith.engines.json_string import write_string
@@ -21,7 +21,7 @@ from tinsmith.engines.protocol import GREEDY, Cancelled, Generation, Sampling, T
 from tinsmith.engines.supervisor import Answer, Supervisor
 from tinsmith.engines.utf8 import PieceBytes, whole_characters
 from tinsmith.errors import EngineError
-from tinsmith.models import GGUFHeader
+from tinsmith.models import EngineOptions, GGUFHeader
 
 _CHUNK = 32
 _CUT = -1
@@ -40,9 +40,10 @@ def open_engine(
     context: int | None = None,
     progress: Callable[[str], None] | None = None,
     on_restart: Callable[[str], None] | None = None,
+    options: EngineOptions | None = None,
 ) -> "EmbeddedEngine":
-    """Loads the GGUF at `model_path` with a window of `context` tokens (None: the model's own; never more
-    than it).
+    """Loads the GGUF at `model_path` with a window of `context` tokens (None: that of `options`, else the model's own;
+    never more than it). `options` are a plan's.
 
     Where the process that computes is lost, by a kill or for want of memory, another takes its place and the
     request is repeated; `on_restart` is told why each time. The third loss in a row is an error.
@@ -50,7 +51,7 @@ def open_engine(
     Raises InputError `model_unreadable`, MachineError `memory` or `engine_missing`, EngineError
     `engine_died`.
     """
-    return EmbeddedEngine(model_path, context, progress, on_restart)
+    return EmbeddedEngine(model_path, context, progress, on_restart, options)
 
 
 class EmbeddedEngine:
@@ -62,10 +63,11 @@ class EmbeddedEngine:
         context: int | None,
         progress: Callable[[str], None] | None = None,
         on_restart: Callable[[str], None] | None = None,
+        options: EngineOptions | None = None,
     ) -> None:
         header = GGUFHeader(model_path)
         trained = header.context_length
-        wanted = context or trained or 4096
+        wanted = context or (options.context if options else 0) or trained or 4096
         window = min(wanted, trained) if trained else wanted
         self.vocabulary = header.vocabulary
         self._bytes = PieceBytes(self.vocabulary.pieces)
@@ -76,7 +78,7 @@ class EmbeddedEngine:
         self._turn_begins = True  # until its first answer, and again after a restart
         self._cached: Sequence[int] = ()
         self._closed = False
-        self._child = Supervisor(model_path, window, progress, on_restart)
+        self._child = Supervisor(model_path, window, progress, on_restart, embedded_start(options))
         self._pid = self._child.pid  # whose cache we know
         properties = self._call(lambda http: http.get("/props"))
         self.context_window = int(properties["default_generation_settings"]["n_ctx"])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tinsmith.engines.attached_server import PATIENCE, AttachedServer
-from tinsmith.engines.child_process import Start
+from tinsmith.engines.child_process import Start, planned_orders
 from tinsmith.engines.embedded import EmbeddedEngine
 from tinsmith.engines.llama_http import LlamaHTTP
 from tinsmith.engines.protocol import Usage
@@ -17,7 +17,7 @@ from tinsmith.engines.server_address import server_address
 from tinsmith.engines.supervisor import Supervisor
 from tinsmith.engines.utf8 import PieceBytes
 from tinsmith.errors import InputError, MachineError
-from tinsmith.models import GGUFHeader, Vocabulary
+from tinsmith.models import EngineOptions, GGUFHeader, Vocabulary
 
 BINARY_BATCH = 512
 """Tokens that a binary reads at once: what a GPU takes in one piece anyway, and soon done without one."""
@@ -32,8 +32,9 @@ _OURS = frozenset(
 """Options that are settled by us, that take from the network, or that break what a token engine promises."""
 
 
-def start_of_binary(binary: str, arguments: Sequence[str]) -> Start:
-    """How the `llama-server` at `binary` (a path, or a name on PATH) is started with the person's `arguments`.
+def start_of_binary(binary: str, arguments: Sequence[str], options: EngineOptions | None = None) -> Start:
+    """How the `llama-server` at `binary` (a path, or a name on PATH) is started with the person's `arguments`, which
+    win over a plan's `options`.
 
     Raises MachineError `engine_missing`, InputError `engine_arguments`.
     """
@@ -51,7 +52,9 @@ def start_of_binary(binary: str, arguments: Sequence[str]) -> Start:
             f"{refused[0]} cannot be given to llama-server here",
             "Give only what says how to compute, such as --n-gpu-layers, --tensor-split or --cache-type-k.",
         )
-    orders = {"binary": found, "arguments": list(arguments), "batch": BINARY_BATCH}
+    orders: dict[str, object] = {"binary": found, "arguments": list(arguments), "batch": BINARY_BATCH}
+    if options is not None:
+        orders |= planned_orders(options) | {"arguments": [*options.llama_server_arguments(), *arguments]}
     return Start("llama_server_child.py", orders)
 
 
@@ -63,12 +66,13 @@ def open_llama_server(
     context: int | None = None,
     progress: Callable[[str], None] | None = None,
     on_restart: Callable[[str], None] | None = None,
+    options: EngineOptions | None = None,
 ) -> "ServedEngine":
     """Runs `binary` with the GGUF at `model_path`; the rest is as for `open_engine`, raising `engine_arguments` too."""
-    start = start_of_binary(binary, arguments)
+    start = start_of_binary(binary, arguments, options)
     header = GGUFHeader(model_path)
     trained = header.context_length
-    wanted = context or trained or 4096
+    wanted = context or (options.context if options else 0) or trained or 4096
     window = min(wanted, trained) if trained else wanted
     supervisor = Supervisor(model_path, window, progress, on_restart, start)
     return ServedEngine(header.vocabulary, supervisor, f"llama-server {start.orders['binary']}")

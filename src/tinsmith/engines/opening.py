@@ -17,6 +17,7 @@ from tinsmith.engines.server_http import ConnectionLostError, NotReachedError, N
 from tinsmith.engines.vllm import VLLMEngine, open_vllm
 from tinsmith.engines.vllm_http import VLLMHTTP
 from tinsmith.errors import EngineError, InputError, MachineError
+from tinsmith.models import EngineOptions, Machine, gpus_of_binary, run_tool
 
 NONE = "none"
 """As the setting for the binary: use no binary, not even one on PATH."""
@@ -57,6 +58,21 @@ def chosen_binary(choice: EngineChoice) -> tuple[str | None, str]:
     return None, "no llama-server is named or on PATH"
 
 
+def machine_of(choice: EngineChoice, machine: Machine) -> Machine:
+    """`machine` as the engine of `choice` sees it: the built-in one uses no GPU, a binary those that it lists itself.
+
+    A binary that cannot list them is taken to use those of the machine.
+    """
+    binary, _ = chosen_binary(choice)
+    if binary is None:
+        return machine.with_gpus(())
+    listing = run_tool((str(Path(binary).expanduser()), "--list-devices"))
+    if listing is None or "devices" not in listing:
+        return machine
+    found = gpus_of_binary(listing)
+    return machine if machine.unified and found else machine.with_gpus(found)
+
+
 def open_any_engine(
     model_path: Path,
     *,
@@ -64,8 +80,9 @@ def open_any_engine(
     context: int | None = None,
     progress: Callable[[str], None] | None = None,
     on_restart: Callable[[str], None] | None = None,
+    options: EngineOptions | None = None,
 ) -> TokenEngine:
-    """The engine for the GGUF at `model_path`, by `choice`.
+    """The engine for the GGUF at `model_path`, by `choice`, as the `options` of a plan say.
 
     A binary that was found and not named is left for the wheel where it cannot be executed or does not know our
     options. Raises what `open_llama_server` and `open_engine` do.
@@ -80,6 +97,7 @@ def open_any_engine(
                 context=context,
                 progress=progress,
                 on_restart=on_restart,
+                options=options,
             )
         except (MachineError, InputError) as error:
             is_binarys = error.code in ("engine_missing", "engine_arguments")
@@ -87,7 +105,7 @@ def open_any_engine(
                 raise
             if progress:
                 progress(f"{binary} cannot be used ({error}); the built-in engine is")
-    return open_engine(model_path, context=context, progress=progress, on_restart=on_restart)
+    return open_engine(model_path, context=context, progress=progress, on_restart=on_restart, options=options)
 
 
 def open_served_engine(

@@ -1,10 +1,15 @@
-"""Model cards: what Tinsmith knows of a model beyond its file. Data files in `cards/`, checked on load."""
+"""What a run needs to know of a model beyond its file: how it writes, how it is sampled, which tools it is told of.
+
+The catalogue's entries give a card each (`Entry.card`); `default_card.toml` is the one of any other file.
+"""
 
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
+
+from tinsmith.models.toml_fields import CardError, Fields
 
 Tools = Literal["full", "terse"]
 EditDomain = Literal["free", "candidates"]
@@ -27,8 +32,9 @@ class CardSampling:
 class ModelCard:
     """One model.
 
-    `file` is relative to this package, None where the weights are the person's own file; `context` in tokens;
-    `system` None means the default text; `preamble_tokens` is how much free text may come before a call.
+    `file` is relative to this package, None where the weights are the person's own file. `context` is the window in
+    tokens that a run opens where nothing else says it, `context_trained` the most that the model was made for (0: not
+    known). `system` None means the default text; `preamble_tokens` is how much free text may come before a call.
     """
 
     id: str
@@ -42,10 +48,7 @@ class ModelCard:
     edit_domain: EditDomain
     preamble_tokens: int
     sampling: CardSampling
-
-
-class CardError(ValueError):
-    """A card that does not keep to the schema: a fault of the package, found by its tests."""
+    context_trained: int = 0
 
 
 def parse_card(text: str) -> ModelCard:
@@ -54,8 +57,8 @@ def parse_card(text: str) -> ModelCard:
         raw: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CardError(str(error)) from error
-    take = _Fields(raw, "")
-    sampling = _Fields(take.table("sampling"), "sampling.")
+    take = Fields(raw)
+    sampling = take.table("sampling")
     card = ModelCard(
         id=take.text("id"),
         name=take.text("name"),
@@ -67,71 +70,23 @@ def parse_card(text: str) -> ModelCard:
         tools=take.choice("tools", get_args(Tools)),
         edit_domain=take.choice("edit_domain", get_args(EditDomain)),
         preamble_tokens=take.integer("preamble_tokens", 0),
-        sampling=CardSampling(
-            temperature=sampling.number("temperature", 0.0, 10.0),
-            top_k=sampling.integer("top_k", 0),
-            top_p=sampling.number("top_p", 0.0, 1.0),
-        ),
+        sampling=read_sampling(sampling),
     )
     take.done()
     sampling.done()
     return card
 
 
+def read_sampling(take: Fields) -> CardSampling:
+    """The sampling of a table. Raises CardError with the field's name."""
+    return CardSampling(
+        temperature=take.number("temperature", 0.0, 10.0),
+        top_k=take.integer("top_k", 0),
+        top_p=take.number("top_p", 0.0, 1.0),
+    )
+
+
 @cache
-def cards() -> dict[str, ModelCard]:
-    """Every card of the package by its id."""
-    found = [
-        parse_card(entry.read_text(encoding="utf-8"))
-        for entry in files("tinsmith.models").joinpath("cards").iterdir()
-        if entry.name.endswith(".toml")
-    ]
-    return {card.id: card for card in sorted(found, key=lambda card: card.id)}
-
-
-class _Fields:
-    """Takes typed fields out of a table; what nobody took is unknown."""
-
-    def __init__(self, table: dict[str, Any], prefix: str) -> None:
-        self._left = dict(table)
-        self._prefix = prefix
-
-    def _take(self, key: str, types: type | tuple[type, ...]) -> Any:
-        value = self._left.pop(key, None)
-        if not isinstance(value, types) or isinstance(value, bool):
-            raise CardError(f"{self._prefix}{key}: missing or of the wrong type")
-        return value
-
-    def table(self, key: str) -> dict[str, Any]:
-        return self._take(key, dict)
-
-    def text(self, key: str) -> str:
-        value = self._take(key, str)
-        if not value:
-            raise CardError(f"{self._prefix}{key}: empty")
-        return value
-
-    def optional_text(self, key: str) -> str | None:
-        return self.text(key) if key in self._left else None
-
-    def choice(self, key: str, options: tuple[Any, ...]) -> Any:
-        value = self._take(key, str)
-        if value not in options:
-            raise CardError(f"{self._prefix}{key}: {value!r} is none of {', '.join(options)}")
-        return value
-
-    def integer(self, key: str, least: int) -> int:
-        value = self._take(key, int)
-        if value < least:
-            raise CardError(f"{self._prefix}{key}: less than {least}")
-        return value
-
-    def number(self, key: str, least: float, most: float) -> float:
-        value = float(self._take(key, (int, float)))
-        if not least <= value <= most:
-            raise CardError(f"{self._prefix}{key}: not between {least} and {most}")
-        return value
-
-    def done(self) -> None:
-        if self._left:
-            raise CardError(f"unknown field {self._prefix}{min(self._left)}")
+def default_card() -> ModelCard:
+    """The card of a GGUF file that no entry of the catalogue claims."""
+    return parse_card(files("tinsmith.models").joinpath("default_card.toml").read_text(encoding="utf-8"))

@@ -2,11 +2,11 @@
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from tinsmith.errors import InputError
-from tinsmith.models.card import ModelCard, cards
+from tinsmith.models.card import ModelCard, default_card
+from tinsmith.models.model_names import entry_named
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,10 @@ def find_endpoint(name: str | None) -> Endpoint | None:
     if urlsplit(url).username is not None:
         remedy = "Give the key in TINSMITH_API_KEY: what names a model is written into logs."
         raise InputError("bad_base_url", "a base URL holds no user and no password", remedy)
-    card = replace(cards()["default"], id=served or url, name=served or url, licence="the server's own")
+    card = replace(default_card(), id=served or url, name=served or url, licence="the server's own")
     return Endpoint(card, url.rstrip("/"), served or None)
 
 
 def card_of_served(*names: str) -> ModelCard | None:
-    """The card of the first of `names`, ids or file names by which a server calls its model, that is a card's id."""
-    ids = (PurePosixPath(name).name.lower().removesuffix(".gguf") for name in names)
-    return next((cards()[name] for name in ids if name in cards() and name != "default"), None)
+    """The card of the first of `names`, ids or file names by which a server calls its model, that means an entry."""
+    return next((entry.card for name in names if (entry := entry_named(name)) is not None), None)

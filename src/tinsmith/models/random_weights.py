@@ -178,17 +178,17 @@ def _write_twin(path: Path, header: GGUFHeader, seed: int, scale: float, context
     if name is not None:
         replaced["general.name"] = name
     writer = gguf.GGUFWriter(path, header.architecture)
-    for key, field in header.reader.fields.items():
-        if key.startswith("GGUF.") or key == "general.architecture":
+    for key, entry in header.layout.metadata.items():
+        if key == "general.architecture":
             continue
-        sub_type = field.types[-1] if len(field.types) > 1 else None
-        writer.add_key_value(key, replaced.get(key, field.contents()), field.types[0], sub_type)
+        element = gguf.GGUFValueType[entry.element] if entry.element else None
+        writer.add_key_value(key, replaced.get(key, header.value(key)), gguf.GGUFValueType[entry.kind], element)
     draw = numpy.random.default_rng(seed)
-    for tensor in header.reader.tensors:
-        kind = tensor.tensor_type
-        if kind.name not in ("F32", "F16", "Q8_0"):
-            raise ValueError(f"{tensor.name} is {kind.name}: only F32, F16 and Q8_0 can be drawn anew")
-        shape = tuple(int(n) for n in reversed(tensor.shape))
+    for tensor in header.tensors:
+        if tensor.kind not in ("F32", "F16", "Q8_0"):
+            raise ValueError(f"{tensor.name} is {tensor.kind}: only F32, F16 and Q8_0 can be drawn anew")
+        kind = gguf.GGMLQuantizationType[tensor.kind]
+        shape = tuple(reversed(tensor.shape))
         if len(shape) == 1:  # norms, and biases of families that have them: neutral
             values = numpy.full(shape, 1.0 if "norm" in tensor.name else 0.0, dtype=numpy.float32)
         else:

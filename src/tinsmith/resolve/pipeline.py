@@ -2,14 +2,14 @@
 
 import threading
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from tinsmith.engines import EngineChoice, open_any_engine
+from tinsmith.engines import EngineChoice
 from tinsmith.errors import InputError
 from tinsmith.events import RunStore, redact
 from tinsmith.models import find_endpoint, find_model
 from tinsmith.resolve.history import History
+from tinsmith.resolve.planning import FileEngines
 from tinsmith.resolve.request import Request, Result
 from tinsmith.resolve.run import Run
 from tinsmith.resolve.speaking import OpenEngine, Progress, check_dialect, engine_choice
@@ -28,7 +28,7 @@ def resolve(
     """Runs the whole pipeline.
 
     `choice` is what is settled of engines (None: what environment and the person's own file say), `open_engine` what
-    starts the engine of a model file (None: `open_any_engine`). Raises InputError and MachineError before a run
+    starts the engine of a model file (None: `FileEngines`). Raises InputError and MachineError before a run
     exists; afterwards errors are in the result.
     """
     if not request.issue.strip():
@@ -60,7 +60,7 @@ def resolve(
             progress,
             cancel,
             choice,
-            open_engine or partial(open_any_engine, choice=choice),
+            open_engine or FileEngines(model.card, choice, request.context),
         ).result()
 
 
@@ -99,5 +99,5 @@ def resume(
             progress,
             cancel,
             choice,
-            open_engine or partial(open_any_engine, choice=choice),
+            open_engine or FileEngines(model.card, choice, request.context),
         ).result()

@@ -27,6 +27,7 @@ from tinsmith.resolve.gate import Evidence, Gate
 from tinsmith.resolve.history import History
 from tinsmith.resolve.opening import MAX_SUSPECTS, brief_of, fitting_excerpts, opened, write_opening
 from tinsmith.resolve.ordering import shuffled
+from tinsmith.resolve.planning import plan_of
 from tinsmith.resolve.reproduction import Reproduction
 from tinsmith.resolve.request import Request, Result
 from tinsmith.resolve.speaking import OpenEngine, Progress, speak_with
@@ -242,6 +243,7 @@ class Run:
             card=self._card.id,
             dialect=speaker.turns.name,
             context_window=speaker.engine.context_window,
+            plan=plan_of(self._open_engine),
         )
         return speaker
 

@@ -97,12 +97,13 @@ def speak_with_file(
             raise InputError(
                 "dialect_mismatch",
                 f"{model.path.name} cannot speak {detected.name}: its vocabulary lacks {', '.join(lacking)}.",
-                f"Leave --dialect out, or give --dialect {TEMPLATE}, which asks it with its own chat template.",
+                f"{'G' if dialect_name == AUTO else 'Leave --dialect out, or g'}ive --dialect {TEMPLATE}, "
+                "which asks it with its own chat template.",
             )
     except InputError:
         engine.close()
         raise
-    if card.dialect == AUTO:
+    if card.file is None:
         progress(f"its dialect is {detected.name}: {detected.reason}")
     encoder = Encoder(engine.tokenize, engine.vocabulary.reserved, engine.tokenize_all)
     speaker = TokenSpeaker(engine, dialect_named(detected.name), encoder, card.preamble_tokens, cancel)
@@ -143,7 +144,7 @@ def speak_with_endpoint(
         reason = f"its vocabulary lacks {', '.join(lacking)}" if lacking else detected.reason
         return _speak_in_messages(endpoint, choice, context, reason, progress, cancel)
     engine, card = served.engine, known or endpoint.card
-    if bound := context or (known.context if known else None):
+    if bound := context or (known.context_trained if known else None):
         engine.context_window = min(engine.context_window, bound)
     progress(f"its dialect is {detected.name}: {detected.reason}")
     encoder = Encoder(engine.tokenize, engine.vocabulary.reserved, engine.tokenize_all)
