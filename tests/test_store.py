@@ -365,6 +365,14 @@ def test_a_kill_between_the_rename_and_the_record(store: Store, tmp_path: Path) 
         assert pull(store, wanted).path.read_bytes() == CONTENT and len(hub.cdn.seen) == asked + 1
 
 
+def test_what_a_kill_left_of_a_record_is_gone_with_the_next(store: Store, file: Path) -> None:
+    names = store.root / "names"
+    names.mkdir(parents=True)
+    (names / ".m.json.new").write_text("half of a rec")
+    assert store.add_file(file, "m").name == "m"
+    assert [path.name for path in names.iterdir()] == ["m.json"] and store.find("m") is not None
+
+
 def test_a_kill_between_them_of_a_file_whose_sum_nobody_says(store: Store) -> None:
     with FakeHub() as hub:
         hub.cdn.blobs = {"/a.gguf": CONTENT, "/b.gguf": CONTENT}

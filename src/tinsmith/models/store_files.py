@@ -88,8 +88,12 @@ def copy_file(source: Path, target: Path) -> str:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Writes a small file as a whole: beside its place, to the disk, then one rename."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Writes a small file as a whole: beside its place, to the disk, then one rename.
+
+    The caller holds the lock of the directory. So the name aside is the same each time, and what a kill leaves there is
+    overwritten by the next writer.
+    """
+    aside = path.with_name(f".{path.name}.new")
     with aside.open("w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
